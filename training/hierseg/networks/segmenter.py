@@ -1,0 +1,83 @@
+"""The hierarchical segmentation network: a trunk and the heads of one label tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from hierseg.errors import ConfigError
+from hierseg.labeltree import LabelTree
+from hierseg.networks.heads import HierarchicalOutput, SeparateHeads, SharedHeads
+from hierseg.networks.trunks import build_trunk
+
+__all__ = ["HierarchicalOutput", "HierarchicalSegmenter", "build_network"]
+
+
+class HierarchicalSegmenter(nn.Module):
+    """An encoder-decoder whose outputs follow a label tree (paper A, Fig. 1).
+
+    Args:
+        tree: R = ``len(tree.top_level)``, K = ``len(tree.leaves)``; background counts if the tree has one.
+        in_channels: image channels.
+        spatial_dims: 2 or 3.
+        trunk: one of :data:`hierseg.networks.trunks.TRUNKS`.
+        width: channels of the trunk's first level; 32 in 2D and 16 in 3D if None.
+        prior_concatenation: the leaf head sees raw superclass logits.
+        separate_normalization: every top-level node has its own branch.
+        trunk_arguments: further arguments of the trunk.
+    """
+
+    def __init__(
+        self,
+        tree: LabelTree,
+        in_channels: int,
+        spatial_dims: int,
+        *,
+        trunk: str = "unet",
+        width: int | None = None,
+        prior_concatenation: bool = True,
+        separate_normalization: bool = True,
+        **trunk_arguments: Any,
+    ) -> None:
+        super().__init__()
+        self.tree = tree
+        self.spatial_dims = spatial_dims
+        self.trunk = build_trunk(trunk, in_channels, spatial_dims, width, **trunk_arguments)
+        heads = SeparateHeads if separate_normalization else SharedHeads
+        self.heads = heads(tree, self.trunk.out_channels, spatial_dims, prior_concatenation=prior_concatenation)
+        self.arguments: dict[str, Any] = {
+            "in_channels": in_channels,
+            "spatial_dims": spatial_dims,
+            "trunk": trunk,
+            "width": width,
+            "prior_concatenation": prior_concatenation,
+            "separate_normalization": separate_normalization,
+            **trunk_arguments,
+        }
+
+    @property
+    def divisor(self) -> int:
+        """Sizes of the input must be multiples of it."""
+        return self.trunk.divisor
+
+    def forward(self, x: torch.Tensor) -> HierarchicalOutput:
+        """Logits of an image ``(B, in_channels, *spatial)``."""
+        output: HierarchicalOutput = self.heads(self.trunk(x))
+        return output
+
+
+def build_network(tree: LabelTree, config: Mapping[str, Any]) -> HierarchicalSegmenter:
+    """Build a network from ``{"name": "HierarchicalSegmenter", "arguments": {...}}``, as in ``hierseg.json``.
+
+    Raises:
+        ConfigError: the name is not in the closed list, or an argument is unknown.
+    """
+    if config.get("name") != "HierarchicalSegmenter":
+        raise ConfigError(f"the network is {config.get('name')!r}; this program builds 'HierarchicalSegmenter' only.")
+    try:
+        return HierarchicalSegmenter(tree, **dict(config.get("arguments", {})))
+    except TypeError as error:
+        raise ConfigError(f"the network's arguments do not fit ({error}); correct them in the configuration.") from error
