@@ -1,0 +1,12 @@
+"""Losses on node labels: every voxel's target is one node of the label tree, a leaf, an inner node, or unlabelled.
+
+All are called as ``loss(leaf_logits, target)`` with logits ``(B, K, *spatial)`` (channels in the order of
+``tree.leaves``) and a target ``(B, *spatial)`` of node values, and return a scalar: the mean over labelled voxels.
+One file a loss; what they share is in ``base.py``.
+"""
+
+from hierseg.losses.base import TreeLoss
+from hierseg.losses.marginal import MarginalCrossEntropy
+from hierseg.losses.partial import PartialCrossEntropyDice
+
+__all__ = ["MarginalCrossEntropy", "PartialCrossEntropyDice", "TreeLoss"]
