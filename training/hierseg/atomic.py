@@ -40,7 +40,7 @@ def write_bytes(target: str | Path, content: bytes) -> None:
 
 
 def write_text(target: str | Path, content: str) -> None:
-    """Write UTF-8 text atomically, with ``\\n`` line ends on every platform."""
+    """Write UTF-8 text atomically, with the same line ends on every platform."""
     write_bytes(target, content.encode("utf-8"))
 
 

@@ -80,7 +80,9 @@ class LabelTree:
     Methods that take a node accept a :class:`Node`, its name or its path.
     """
 
-    def __init__(self, name: str, unlabelled: int, nodes: Sequence[Node], extra: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, name: str, unlabelled: int, nodes: Sequence[Node], extra: Mapping[str, Any] | None = None
+    ) -> None:
         self.name = name
         self.unlabelled = unlabelled
         self.nodes = tuple(nodes)
@@ -108,13 +110,17 @@ class LabelTree:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise LabelTreeError(f"{path}: there is no such label tree file; give the path of a label_tree.json.") from None
+            raise LabelTreeError(
+                f"{path}: there is no such label tree file; give the path of a label_tree.json."
+            ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise LabelTreeError(f"{path}: the label tree cannot be read ({error}); give a UTF-8 JSON file.") from error
         try:
             content = json.loads(text)
         except json.JSONDecodeError as error:
-            raise LabelTreeError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}); correct that line.") from error
+            raise LabelTreeError(
+                f"{path}: not valid JSON (line {error.lineno}: {error.msg}); correct that line."
+            ) from error
         try:
             return cls.from_dict(content)
         except LabelTreeError as error:
@@ -128,13 +134,19 @@ class LabelTree:
             LabelTreeError: names the node at fault and what to do.
         """
         if not isinstance(content, Mapping):
-            raise LabelTreeError("a label tree is a JSON object with 'name', 'unlabelled' and 'nodes'; found something else.")
+            raise LabelTreeError(
+                "a label tree is a JSON object with 'name', 'unlabelled' and 'nodes'; found something else."
+            )
         version = content.get("format_version")
         if version != FORMAT_VERSION:
-            raise LabelTreeError(f"format_version is {version!r}, this program reads {FORMAT_VERSION}; convert or update.")
+            raise LabelTreeError(
+                f"format_version is {version!r}, this program reads {FORMAT_VERSION}; convert or update."
+            )
         unknown = sorted(set(content) - _TREE_KEYS)
         if unknown:
-            raise LabelTreeError(f"unknown key {unknown[0]!r} in the label tree; known keys are {', '.join(sorted(_TREE_KEYS))}.")
+            raise LabelTreeError(
+                f"unknown key {unknown[0]!r} in the label tree; known keys are {', '.join(sorted(_TREE_KEYS))}."
+            )
         name = content.get("name")
         if not isinstance(name, str) or not name.strip() or "@" in name or "|" in name:
             raise LabelTreeError(f"the label tree's name is {name!r}; give a text without '@' and '|'.")
@@ -159,13 +171,21 @@ class LabelTree:
             if node.color is not None:
                 row["color"] = list(node.color)
             if node.terminology:
-                row["terminology"] = {key: list(node.terminology[key]) for key in TERMINOLOGY_KEYS if key in node.terminology}
+                row["terminology"] = {
+                    key: list(node.terminology[key]) for key in TERMINOLOGY_KEYS if key in node.terminology
+                }
             if node.aliases:
                 row["aliases"] = list(node.aliases)
             if node.opposite is not None:
                 row["opposite"] = node.opposite
             rows.append(row)
-        return {"format_version": FORMAT_VERSION, "name": self.name, **self._extra, "unlabelled": self.unlabelled, "nodes": rows}
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            **self._extra,
+            "unlabelled": self.unlabelled,
+            "nodes": rows,
+        }
 
     def save(self, path: str | Path) -> None:
         """Write ``label_tree.json`` atomically, one node a line so that changes can be read as differences."""
@@ -206,7 +226,9 @@ class LabelTree:
         name = key.name if isinstance(key, Node) else key
         found = self._by_name.get(name) or self._by_path.get(name)
         if found is None:
-            raise LabelTreeError(f"the label tree '{self.name}' has no node {name!r}; its nodes are {_list_names(self._by_name)}.")
+            raise LabelTreeError(
+                f"the label tree '{self.name}' has no node {name!r}; its nodes are {_list_names(self._by_name)}."
+            )
         return found
 
     def __contains__(self, key: object) -> bool:
@@ -221,7 +243,9 @@ class LabelTree:
         """
         found = self._by_value.get(int(value))
         if found is None:
-            raise LabelTreeError(f"the label tree '{self.name}' has no node of value {value}; its values are {_list_names(sorted(self._by_value))}.")
+            raise LabelTreeError(
+                f"the label tree '{self.name}' has no node of value {value}; its values are {_list_names(sorted(self._by_value))}."
+            )
         return found
 
     def parent(self, key: Node | str) -> Node | None:
@@ -276,7 +300,12 @@ class LabelTree:
             else:
                 row.pop("opposite", None)
         return LabelTree.from_dict(
-            {"format_version": FORMAT_VERSION, "name": f"{self.name} top level", "unlabelled": _unlabelled_for(n["value"] for n in rows), "nodes": rows}
+            {
+                "format_version": FORMAT_VERSION,
+                "name": f"{self.name} top level",
+                "unlabelled": _unlabelled_for(n["value"] for n in rows),
+                "nodes": rows,
+            }
         )
 
     # -- arrays -------------------------------------------------------------------------------------------------
@@ -383,19 +412,27 @@ def _parse_nodes(rows: Sequence[Any]) -> list[Node]:
     for row in rows:
         name = _check_row(row)
         if name in by_name:
-            raise LabelTreeError(f"node '{name}' is listed twice; names are unique in the whole tree, rename or remove one.")
+            raise LabelTreeError(
+                f"node '{name}' is listed twice; names are unique in the whole tree, rename or remove one."
+            )
         if row["value"] in by_value:
-            raise LabelTreeError(f"nodes '{by_value[row['value']]}' and '{name}' both have value {row['value']}; give each node its own value.")
+            raise LabelTreeError(
+                f"nodes '{by_value[row['value']]}' and '{name}' both have value {row['value']}; give each node its own value."
+            )
         by_name[name] = row
         by_value[row["value"]] = name
     for name, row in by_name.items():
         for key in ("parent", "opposite"):
             other = row.get(key)
             if other is not None and other not in by_name:
-                raise LabelTreeError(f"node '{name}' has the {key} {other!r}, which is not in the tree; add that node or correct the name.")
+                raise LabelTreeError(
+                    f"node '{name}' has the {key} {other!r}, which is not in the tree; add that node or correct the name."
+                )
         opposite = row.get("opposite")
         if opposite is not None and by_name[opposite].get("opposite") != name:
-            raise LabelTreeError(f"node '{name}' has the opposite '{opposite}', but not the other way round; give both or neither.")
+            raise LabelTreeError(
+                f"node '{name}' has the opposite '{opposite}', but not the other way round; give both or neither."
+            )
     return [_build_node(name, row, by_name) for name, row in by_name.items()]
 
 
@@ -406,10 +443,14 @@ def _check_row(row: Any) -> str:
     if not isinstance(name, str) or not name.strip() or name != name.strip():
         raise LabelTreeError(f"a node has the name {name!r}; give a text without blanks at its ends.")
     if "/" in name or "|" in name:
-        raise LabelTreeError(f"node '{name}' has '/' or '|' in its name; these separate paths and tags, use another character.")
+        raise LabelTreeError(
+            f"node '{name}' has '/' or '|' in its name; these separate paths and tags, use another character."
+        )
     unknown = sorted(set(row) - _NODE_KEYS)
     if unknown:
-        raise LabelTreeError(f"node '{name}' has the unknown key {unknown[0]!r}; known keys are {', '.join(sorted(_NODE_KEYS))}.")
+        raise LabelTreeError(
+            f"node '{name}' has the unknown key {unknown[0]!r}; known keys are {', '.join(sorted(_NODE_KEYS))}."
+        )
     value = row.get("value")
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_VALUE:
         raise LabelTreeError(f"node '{name}' has the value {value!r}; give an integer from 0 to {MAX_VALUE}.")
@@ -417,10 +458,16 @@ def _check_row(row: Any) -> str:
     if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < float("inf"):
         raise LabelTreeError(f"node '{name}' has the edge_weight {weight!r}; give a number of 0 or more.")
     color = row.get("color")
-    if color is not None and not (isinstance(color, Sequence) and len(color) == 3 and all(isinstance(c, int) and 0 <= c <= 255 for c in color)):
+    if color is not None and not (
+        isinstance(color, Sequence) and len(color) == 3 and all(isinstance(c, int) and 0 <= c <= 255 for c in color)
+    ):
         raise LabelTreeError(f"node '{name}' has the color {color!r}; give three integers from 0 to 255.")
     aliases = row.get("aliases", [])
-    if not isinstance(aliases, Sequence) or isinstance(aliases, str) or not all(isinstance(alias, str) for alias in aliases):
+    if (
+        not isinstance(aliases, Sequence)
+        or isinstance(aliases, str)
+        or not all(isinstance(alias, str) for alias in aliases)
+    ):
         raise LabelTreeError(f"node '{name}' has the aliases {aliases!r}; give a list of names.")
     _check_terminology(name, row.get("terminology", {}))
     return name
@@ -428,13 +475,24 @@ def _check_row(row: Any) -> str:
 
 def _check_terminology(name: str, terminology: Any) -> None:
     if not isinstance(terminology, Mapping):
-        raise LabelTreeError(f"node '{name}' has the terminology {terminology!r}; give an object with {', '.join(TERMINOLOGY_KEYS)}.")
+        raise LabelTreeError(
+            f"node '{name}' has the terminology {terminology!r}; give an object with {', '.join(TERMINOLOGY_KEYS)}."
+        )
     for key, code in terminology.items():
         if key not in TERMINOLOGY_KEYS:
-            raise LabelTreeError(f"node '{name}' has the terminology key {key!r}; known keys are {', '.join(TERMINOLOGY_KEYS)}.")
-        good = isinstance(code, Sequence) and not isinstance(code, str) and len(code) == 3 and all(isinstance(part, str) for part in code)
+            raise LabelTreeError(
+                f"node '{name}' has the terminology key {key!r}; known keys are {', '.join(TERMINOLOGY_KEYS)}."
+            )
+        good = (
+            isinstance(code, Sequence)
+            and not isinstance(code, str)
+            and len(code) == 3
+            and all(isinstance(part, str) for part in code)
+        )
         if not good or any(mark in part for part in code for mark in "~^|"):
-            raise LabelTreeError(f"node '{name}' has the {key} code {code!r}; give [scheme, code, meaning] without '~', '^' and '|'.")
+            raise LabelTreeError(
+                f"node '{name}' has the {key} code {code!r}; give [scheme, code, meaning] without '~', '^' and '|'."
+            )
 
 
 def _build_node(name: str, row: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> Node:
@@ -442,7 +500,9 @@ def _build_node(name: str, row: Mapping[str, Any], by_name: Mapping[str, Mapping
     parent = row.get("parent")
     while parent is not None:
         if parent in chain:
-            raise LabelTreeError(f"node '{name}' is its own ancestor ({' < '.join([*chain, parent])}); break this cycle of parents.")
+            raise LabelTreeError(
+                f"node '{name}' is its own ancestor ({' < '.join([*chain, parent])}); break this cycle of parents."
+            )
         chain.append(parent)
         parent = by_name[parent].get("parent")
     color = row.get("color")

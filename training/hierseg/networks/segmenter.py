@@ -80,4 +80,6 @@ def build_network(tree: LabelTree, config: Mapping[str, Any]) -> HierarchicalSeg
     try:
         return HierarchicalSegmenter(tree, **dict(config.get("arguments", {})))
     except TypeError as error:
-        raise ConfigError(f"the network's arguments do not fit ({error}); correct them in the configuration.") from error
+        raise ConfigError(
+            f"the network's arguments do not fit ({error}); correct them in the configuration."
+        ) from error

@@ -71,9 +71,13 @@ def segresnet(
     normalization, activation and 1×1 convolution go.
     """
     if width % 8:
-        raise ConfigError(f"the trunk 'segresnet' normalizes in 8 groups, and width is {width}; choose a multiple of 8.")
+        raise ConfigError(
+            f"the trunk 'segresnet' normalizes in 8 groups, and width is {width}; choose a multiple of 8."
+        )
     if len(blocks_up) != len(blocks_down) - 1:
-        raise ConfigError(f"blocks_up has {len(blocks_up)} levels and blocks_down {len(blocks_down)}; the trunk 'segresnet' needs one fewer up than down.")
+        raise ConfigError(
+            f"blocks_up has {len(blocks_up)} levels and blocks_down {len(blocks_down)}; the trunk 'segresnet' needs one fewer up than down."
+        )
     body = SegResNet(
         spatial_dims=spatial_dims,
         init_filters=width,
@@ -140,12 +144,16 @@ def dynunet(in_channels: int, spatial_dims: int, width: int, dropout: float = 0.
     return Trunk(_DynUNetBody(network), out_channels=width, divisor=2 ** (levels - 1))
 
 
-def flexible_unet(in_channels: int, spatial_dims: int, width: int, dropout: float = 0.0, backbone: str = "efficientnet-b0") -> Trunk:
+def flexible_unet(
+    in_channels: int, spatial_dims: int, width: int, dropout: float = 0.0, backbone: str = "efficientnet-b0"
+) -> Trunk:
     """MONAI's FlexibleUNet: an EfficientNet encoder (2D, not pretrained) and a decoder that ends in ``width`` channels."""
     if spatial_dims != 2:
         raise ConfigError("the trunk 'flexible_unet' is for 2D images; choose unet, segresnet or dynunet for 3D.")
     if backbone not in BACKBONES:
-        raise ConfigError(f"the trunk 'flexible_unet' has no backbone {backbone!r}; choose one of {', '.join(BACKBONES)}.")
+        raise ConfigError(
+            f"the trunk 'flexible_unet' has no backbone {backbone!r}; choose one of {', '.join(BACKBONES)}."
+        )
     body = FlexibleUNet(
         in_channels=in_channels,
         out_channels=1,
@@ -166,7 +174,12 @@ def flexible_unet(in_channels: int, spatial_dims: int, width: int, dropout: floa
 BACKBONES = tuple(f"efficientnet-b{size}" for size in range(8))
 """The encoders of ``flexible_unet``."""
 
-TRUNKS: dict[str, Callable[..., Trunk]] = {"unet": unet, "segresnet": segresnet, "dynunet": dynunet, "flexible_unet": flexible_unet}
+TRUNKS: dict[str, Callable[..., Trunk]] = {
+    "unet": unet,
+    "segresnet": segresnet,
+    "dynunet": dynunet,
+    "flexible_unet": flexible_unet,
+}
 """The closed list: a bundle can name these and nothing else."""
 
 

@@ -1,0 +1,120 @@
+"""Train the start bundle on synthetic heads (``hierseg recipe brain-start train``).
+
+The data are endless and made on the fly, so this loop has iterations but no epochs, cases or validation split; the
+scans of :mod:`hierseg.recipes.brain_start_evaluate` are never used to choose anything here.  The network, losses
+and bundle are the same as for ``hierseg train``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from hierseg.atomic import replacing
+from hierseg.labeltree import LabelTree
+from hierseg.losses import PartialCrossEntropyDice
+from hierseg.networks import HierarchicalSegmenter
+from hierseg.recipes.brain_generator import HeadGenerator
+
+NETWORK = {
+    "in_channels": 1,
+    "spatial_dims": 3,
+    "trunk": "unet",
+    "width": 12,
+    "prior_concatenation": True,
+    "separate_normalization": True,
+}
+LEARNING_RATE = 2e-3
+EMA_DECAY = 0.99
+SAVE_EVERY = 100
+
+
+class Patches(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Patches number ``start``, ``start + 1``, ... of a generator: going on after a stop gives the same ones."""
+
+    def __init__(self, generator: HeadGenerator, start: int, stop: int) -> None:
+        super().__init__()
+        self.generator, self.start, self.stop = generator, start, stop
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for number in range(self.start, self.stop):
+            image, leaves = self.generator.draw(number)
+            yield torch.from_numpy(image), torch.from_numpy(leaves)
+
+
+def load_maps(folder: Path) -> tuple[list[np.ndarray], list[float]]:
+    """Class maps of ``living.npz`` (half of the draws) and ``atlas_*.npz`` (the other half)."""
+    living = list(np.load(folder / "living.npz")["maps"])
+    atlas = [one for path in sorted(folder.glob("atlas_*.npz")) for one in np.load(path)["maps"]]
+    return living + atlas, [0.4 / len(living)] * len(living) + [0.6 / len(atlas)] * len(atlas)
+
+
+def train(
+    tree: LabelTree, maps: Path, out: Path, *, iterations: int, patch: int = 64, seed: int = 7, threads: int = 2
+) -> Path:
+    """Train or go on training; returns the checkpoint with the averaged weights under ``"average"``."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = HierarchicalSegmenter(tree, **NETWORK).to(device=device, memory_format=torch.channels_last_3d)
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=iterations + 1, pct_start=0.05)
+    checkpoint = out / "checkpoint.pt"
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        for name, part in (
+            ("model", model),
+            ("average_model", average),
+            ("optimizer", optimizer),
+            ("schedule", schedule),
+        ):
+            part.load_state_dict(state[name])
+        start = int(state["iteration"])
+    fine_loss = PartialCrossEntropyDice(tree).to(device)
+    top_loss = PartialCrossEntropyDice(tree.top()).to(device)
+    to_top = torch.from_numpy(tree.top_value_table).to(device)
+    generator = HeadGenerator(*load_maps(maps), patch=patch, seed=seed)
+    loader = DataLoader(Patches(generator, start, iterations), batch_size=1, num_workers=1, prefetch_factor=16)
+    half = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    model.train()
+    began = time.monotonic()
+    mean = 0.0
+    for iteration, (image, leaves) in enumerate(loader, start=start + 1):
+        image, leaves = image.to(device, memory_format=torch.channels_last_3d), leaves.to(device)
+        with torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext():
+            output = model(image)
+        loss = fine_loss(output.leaf_logits, leaves) + top_loss(output.superclass_logits, to_top[leaves])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 12.0)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(model)
+        mean += (loss.item() - mean) / min(iteration - start, 50)
+        if iteration % 10 == 0:
+            rate = (time.monotonic() - began) / (iteration - start)
+            line = f"iteration {iteration}/{iterations}  loss {mean:.3f}  {rate:.2f} s each  {rate * (iterations - iteration) / 60:.0f} min left\n"
+            with (out / "log.txt").open("a") as log:
+                log.write(line)
+        if iteration % SAVE_EVERY == 0 or iteration == iterations:
+            parts = {"model": model, "average_model": average, "optimizer": optimizer, "schedule": schedule}
+            with replacing(checkpoint) as temporary:
+                torch.save(
+                    {
+                        "iteration": iteration,
+                        "average": average.module.state_dict(),
+                        **{name: part.state_dict() for name, part in parts.items()},
+                    },
+                    temporary,
+                )
+    return checkpoint
