@@ -23,7 +23,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 -- the name that its own documentation uses
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 
@@ -238,7 +238,7 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
             f"{path}: voxels are of the type {kind.names or kind} (color or complex); give a gray-scale image."
         )
     array = np.asanyarray(image.dataobj)
-    if array.dtype == np.float64 or array.dtype == np.float16 or array.dtype.kind == "f" and array.dtype.itemsize > 8:
+    if array.dtype.kind == "f" and array.dtype != np.float32:
         array = array.astype(np.float32)
     affine = np.array(image.affine, dtype=np.float64)
     if not np.linalg.det(affine[:3, :3]) and int(image.header["qform_code"]) > 0:

@@ -1,0 +1,250 @@
+"""The whole way from images to labels on the first image's grid, behind one class that keeps the model warm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hierseg.data.preprocess import Preprocessor
+from hierseg.errors import ConfigError, ImageError, ResourceError
+from hierseg.imageio import Volume
+from hierseg.inference.restore import Restored, restore
+from hierseg.inference.sliding import Progress, predict_prepared
+from hierseg.labeltree import LabelTree
+
+if TYPE_CHECKING:
+    from hierseg.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Results on the first volume's grid, ``(x, y, z)`` or, for an image with frames, ``(x, y, z, t)``.
+
+    Attributes:
+        labels: node values in the tree's integer type: the deepest accepted node, or ``unlabelled``.
+        superclass: the value of each voxel's top-level node.
+        confidence: float32, the probability of the chosen leaf.
+        affine: 4×4, voxel index → mm in RAS: the first volume's own.
+        stages: seconds for preprocess, network, decode and restore.
+        tree: the label tree of the values.
+        notes: sentences for the user.
+    """
+
+    labels: np.ndarray
+    superclass: np.ndarray
+    confidence: np.ndarray
+    affine: np.ndarray
+    stages: dict[str, float]
+    tree: LabelTree
+    notes: tuple[str, ...] = field(default=())
+
+    def volumes_ml(self) -> dict[str, float | list[float]]:
+        """Milliliters by node name, descendants included; a list with one entry a frame for an image with frames."""
+        voxel = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+        frames = (
+            [self.labels]
+            if self.labels.ndim == 3
+            else [self.labels[..., index] for index in range(self.labels.shape[3])]
+        )
+        counts = [np.bincount(frame.ravel(), minlength=self.tree.unlabelled + 1) for frame in frames]
+        result: dict[str, float | list[float]] = {}
+        for node in self.tree.nodes:
+            values = [node.value, *(below.value for below in self.tree.descendants(node))]
+            volumes = [round(float(count[values].sum()) * voxel, 4) for count in counts]
+            result[node.name] = volumes if self.labels.ndim == 4 else volumes[0]
+        return result
+
+    def mean_confidence(self) -> dict[str, float]:
+        """Mean confidence of the voxels that carry each node's own value; nodes without voxels are left out."""
+        counts = np.bincount(self.labels.ravel(), minlength=self.tree.unlabelled + 1)
+        sums = np.bincount(self.labels.ravel(), weights=self.confidence.ravel(), minlength=self.tree.unlabelled + 1)
+        return {
+            node.name: round(float(sums[node.value] / counts[node.value]), 4)
+            for node in self.tree.nodes
+            if counts[node.value]
+        }
+
+
+def resolve_device(name: str | torch.device = "auto") -> torch.device:
+    """The device of that name; ``auto`` takes CUDA, else MPS, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if isinstance(name, torch.device):
+        return name
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"there is no device {name!r}; give auto, cpu, cuda, cuda:1 or mps.") from error
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(
+        device.type, 0
+    )
+    if (device.index or 0) >= count:
+        raise ConfigError(f"the device {name!r} is not available here ({count} of that kind); give auto or cpu.")
+    return device
+
+
+class Predictor:
+    """Predicts with one model, kept on its device between calls.
+
+    Args:
+        bundle_or_model: an opened bundle, or a network (then ``config`` is needed).
+        config: what ``hierseg.json`` says; the bundle's own if None.
+        tree: the bundle's or the network's own if None.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        ConfigError: the device is not there, or a configuration is missing or wrong.
+        BundleError: the weights cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        bundle_or_model: Bundle | nn.Module,
+        config: Mapping[str, Any] | None = None,
+        *,
+        tree: LabelTree | None = None,
+        device: str | torch.device = "auto",
+    ) -> None:
+        self.device = resolve_device(device)
+        if isinstance(bundle_or_model, nn.Module):
+            if config is None:
+                raise ConfigError("a network without a bundle needs a configuration; pass what hierseg.json would say.")
+            self.model: nn.Module = bundle_or_model
+            self.config: Mapping[str, Any] = config
+            self.tree: LabelTree = getattr(bundle_or_model, "tree", None) if tree is None else tree  # type: ignore[assignment]
+            self.id = ""
+        else:
+            from hierseg.networks.weights import load_model
+
+            self.model = load_model(bundle_or_model)
+            self.config = bundle_or_model.config if config is None else config
+            self.tree = bundle_or_model.tree
+            self.id = bundle_or_model.id
+        self.model = self.model.to(self.device).eval()
+        self.preprocessor = Preprocessor(self.config, self.device)
+
+    def predict(
+        self,
+        volumes: Sequence[Volume],
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        *,
+        decode: str = "hierarchical",
+        thresholds: Mapping[str, float] | None = None,
+    ) -> Prediction:
+        """Predict one case.
+
+        Args:
+            volumes: one a channel; with frames, each is predicted by itself (a 3D channel serves every frame).
+            progress: called with ``(stage, fraction of that stage)``; stages are preprocess, network and restore.
+            cancelled: asked often; True ends the work.
+            decode: ``hierarchical`` or ``leaf``.
+            thresholds: by node; the bundle's own if None.
+
+        Raises:
+            Cancelled: ``cancelled`` returned True.
+            ImageError: the images cannot be used (each sentence says which and why).
+            ResourceError: the device's memory is too small.
+        """
+        frames = _frames(volumes)
+        stages = dict.fromkeys(("preprocess", "network", "decode", "restore"), 0.0)
+        limits = self.config.get("thresholds") if thresholds is None else thresholds
+        results: list[Restored] = []
+        notes: list[str] = []
+        for index in range(frames or 1):
+            share = _share(progress, index, frames or 1)
+            result, said = self._predict_frame(
+                [volume.frame(index) for volume in volumes], stages, share, cancelled, decode, limits
+            )
+            results.append(result)
+            notes += [note for note in said if note not in notes]
+        labels, superclass, confidence = (
+            getattr(results[0], part)
+            if frames is None
+            else np.stack([getattr(result, part) for result in results], axis=-1)
+            for part in ("labels", "superclass", "confidence")
+        )
+        return Prediction(
+            labels, superclass, confidence, np.array(volumes[0].affine, np.float64), stages, self.tree, tuple(notes)
+        )
+
+    def _predict_frame(
+        self,
+        volumes: Sequence[Volume],
+        stages: dict[str, float],
+        progress: Progress | None,
+        cancelled: Callable[[], bool] | None,
+        decode: str,
+        thresholds: Mapping[str, float] | None,
+    ) -> tuple[Restored, tuple[str, ...]]:
+        try:
+            began = time.perf_counter()
+            prepared = self.preprocessor.image(volumes)
+            stages["preprocess"] += time.perf_counter() - began
+            if progress is not None:
+                progress("preprocess", 1.0)
+            began = time.perf_counter()
+            probabilities = predict_prepared(
+                self.model,
+                prepared.array,
+                self.config,
+                tree=self.tree,
+                device=self.device,
+                progress=progress,
+                cancelled=cancelled,
+            )
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            stages["network"] += time.perf_counter() - began
+            result = restore(
+                probabilities, prepared.affine, prepared.source, self.tree,
+                mode=decode, thresholds=thresholds, progress=progress, cancelled=cancelled,
+            )  # fmt: skip
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"the memory of {self.device} is too small for this image; use the device cpu, or crop the image.",
+                hint=str(error).split(". ")[0],
+            ) from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+                raise
+            raise ResourceError(
+                "this machine's memory is too small for this image; crop it, or close other programs."
+            ) from error
+        for stage, seconds in result.seconds.items():
+            stages[stage] += seconds
+        return result, prepared.notes
+
+
+def _frames(volumes: Sequence[Volume]) -> int | None:
+    """The number of frames, None for 3D.
+
+    Raises:
+        ImageError: channels differ in their number of frames.
+    """
+    found = {volume.frames: volume for volume in volumes if volume.frames is not None}
+    if len(found) > 1:
+        listed = ", ".join(f"{volume.path or 'an image'}: {count}" for count, volume in found.items())
+        raise ImageError(
+            f"the channels differ in their number of frames ({listed}); give images of the same length, or 3D ones."
+        )
+    return next(iter(found), None)
+
+
+def _share(progress: Progress | None, index: int, count: int) -> Progress | None:
+    """Progress of one frame as progress of all."""
+    if progress is None or count == 1:
+        return progress
+    return lambda stage, fraction: progress(stage, (index + fraction) / count)

@@ -1,0 +1,282 @@
+"""Back to the input's grid: probabilities travel, decisions are made there.
+
+Upsampling a label map would give staircases.  Here each class's probabilities are resampled onto the input's grid and
+compared with the best so far (a running maximum), so that borders are smooth and yet no volume of all classes ever
+exists at the input's size.  A class is resampled only where it has any probability to speak of.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from hierseg.data.preprocess import Geometry
+from hierseg.data.resampling import resample, voxel_map
+from hierseg.errors import BundleError
+from hierseg.inference.decode import check_mode, leaf_top, node_thresholds, path_values
+from hierseg.inference.sliding import Cancelled, Probabilities, Progress
+from hierseg.labeltree import LabelTree
+
+_NEGLIGIBLE = 1e-3
+"""Below this a class is not looked at; the few voxels where *all* classes in question are below it are settled last."""
+
+Box = tuple[slice, slice, slice]
+
+
+class Restored(NamedTuple):
+    """Results on the input's grid ``(x, y, z)``.
+
+    Attributes:
+        labels: node values, in the tree's integer type.
+        superclass: values of the top-level nodes.
+        confidence: float32, the probability of the chosen leaf.
+        seconds: ``{"decode": ..., "restore": ...}``: comparing, and resampling.
+    """
+
+    labels: np.ndarray
+    superclass: np.ndarray
+    confidence: np.ndarray
+    seconds: dict[str, float]
+
+
+def restore(
+    probabilities: Probabilities,
+    affine: np.ndarray,
+    source: Geometry,
+    tree: LabelTree,
+    *,
+    mode: str = "hierarchical",
+    thresholds: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Restored:
+    """Decide for every voxel of the input's grid.
+
+    Args:
+        probabilities: on the network's grid.
+        affine: of the network's grid.
+        source: the input's grid.
+        tree: the label tree.
+        mode: as in :func:`~hierseg.inference.decode.decode`.
+        thresholds: by node name or path: going down from the top, a node whose probability is below its threshold
+            is not accepted; the voxel keeps the last accepted node, or ``unlabelled``.
+        progress: called with ``("restore", fraction done)``.
+        cancelled: asked before each class.
+
+    Raises:
+        Cancelled: ``cancelled`` returned True.
+        ConfigError: the mode is unknown or a threshold out of range.
+        LabelTreeError: a threshold names a node that is not in the tree.
+        BundleError: the probabilities are not numbers.
+    """
+    check_mode(mode)
+    limits = node_thresholds(thresholds or {}, tree)
+    began = time.perf_counter()
+    with torch.inference_mode():
+        grid = _Grid(probabilities, affine, source)
+        steps = _Steps(grid.count(tree, mode) + len(limits), progress, cancelled)
+        top = leaf_top(tree)
+        if mode == "leaf":
+            leaf, confidence = _argmax(grid, probabilities.leaf, range(len(tree.leaves)), steps)
+            superclass = leaf
+        else:
+            superclass, _ = _argmax(grid, probabilities.superclass, range(len(tree.top_level)), steps)
+            leaf, confidence = _argmax(
+                grid, probabilities.leaf, range(len(tree.leaves)), steps, within=(superclass, top)
+            )
+            _settle(grid, probabilities, leaf, confidence, superclass, top)
+        if (superclass < 0).any():
+            raise BundleError(
+                "the network's output is not a number (NaN) for some voxels; its weights are damaged, train or get the bundle again."
+            )
+        values = path_values(tree)
+        depth = _accepted_depth(grid, probabilities, tree, limits, leaf, mode, steps) if limits else None
+        chosen = leaf.cpu().numpy()
+        if depth is None:
+            labels, coarse = values[:, -1][chosen], values[:, 1][chosen]
+        else:
+            accepted = depth.cpu().numpy()
+            labels, coarse = values[chosen, accepted], values[chosen, np.minimum(accepted, 1)]
+        result = confidence.cpu().numpy()
+    return Restored(
+        labels, coarse, result, {"decode": time.perf_counter() - began - grid.seconds, "restore": grid.seconds}
+    )
+
+
+class _Steps:
+    """Counts classes for progress and asks whether to go on."""
+
+    def __init__(self, total: int, progress: Progress | None, cancelled: Callable[[], bool] | None) -> None:
+        self.total, self.done, self.progress, self.cancelled = total, 0, progress, cancelled
+
+    def next(self) -> None:
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled
+        self.done += 1
+        if self.progress is not None:
+            self.progress("restore", self.done / max(1, self.total))
+
+
+class _Grid:
+    """Resamples single classes from the network's grid onto boxes of the input's grid."""
+
+    def __init__(self, probabilities: Probabilities, affine: np.ndarray, source: Geometry) -> None:
+        self.device = probabilities.leaf.device
+        self.shape = source.shape
+        self.affine, self.target_affine = affine, source.affine
+        self.inner = tuple(probabilities.leaf.shape[1:])
+        self.to_inner = voxel_map(affine, source.affine)
+        self.to_outer = voxel_map(source.affine, affine)
+        self.reach = np.maximum(
+            1.0, np.abs(self.to_inner[:3, :3]).max(axis=1)
+        )  # taps of the resampling, in voxels of the network's grid
+        self.seconds = 0.0
+
+    def count(self, tree: LabelTree, mode: str) -> int:
+        return len(tree.leaves) + (len(tree.top_level) if mode == "hierarchical" else 0)
+
+    def box(self, channel: torch.Tensor) -> Box | None:
+        """The box of the input's grid outside of which a class is negligible; None if it is so everywhere."""
+        mask = channel > _NEGLIGIBLE
+        ends = []
+        for axis in range(3):
+            hit = torch.nonzero(_profile(mask, axis)).flatten()
+            if hit.numel() == 0:
+                return None
+            ends.append((float(hit[0]) - self.reach[axis], float(hit[-1]) + self.reach[axis]))
+        # What touches the border of the network's grid is repeated beyond it: such an end stays open.
+        far = 1e6
+        ends = [
+            (-far if low <= 0 else low, far if high >= size - 1 else high)
+            for (low, high), size in zip(ends, self.inner, strict=True)
+        ]
+        return _mapped_box(ends, self.to_outer, self.shape)
+
+    def channel(self, channel: torch.Tensor, box: Box) -> torch.Tensor:
+        """One class's probabilities ``(X, Y, Z)`` on a box of the input's grid."""
+        began = self._now()
+        ends = [(float(part.start), float(part.stop - 1)) for part in box]
+        inner = _mapped_box(ends, self.to_inner, self.inner, margin=self.reach + 1)
+        if inner is None:  # the box lies outside of the network's grid: its border is repeated
+            inner = slice(0, self.inner[0]), slice(0, self.inner[1]), slice(0, self.inner[2])
+        shape = [part.stop - part.start for part in box]
+        result = resample(channel[inner][None], _shifted(self.affine, inner), _shifted(self.target_affine, box), shape)[
+            0
+        ]
+        self.seconds += self._now() - began
+        return result
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def _profile(mask: torch.Tensor, axis: int) -> torch.Tensor:
+    """Along one axis, whether any voxel of the slice is set."""
+    first, second = sorted({0, 1, 2} - {axis}, reverse=True)
+    return mask.any(dim=first).any(dim=second)
+
+
+def _shifted(affine: np.ndarray, box: Sequence[slice]) -> np.ndarray:
+    shift = np.eye(4)
+    shift[:3, 3] = [part.start for part in box]
+    return affine @ shift
+
+
+def _mapped_box(
+    ends: Sequence[tuple[float, float]], matrix: np.ndarray, shape: Sequence[int], margin: np.ndarray | float = 0.0
+) -> Box | None:
+    """The box around a mapped box, within ``shape``; None where they do not meet."""
+    corners = np.array([[*corner, 1.0] for corner in itertools.product(*ends)]) @ matrix.T
+    low = np.floor(corners[:, :3].min(axis=0) - margin + 1e-3).astype(np.int64)
+    high = np.ceil(corners[:, :3].max(axis=0) + margin - 1e-3).astype(np.int64)
+    parts = [slice(max(0, int(a)), min(size, int(b) + 1)) for a, b, size in zip(low, high, shape, strict=True)]
+    return (parts[0], parts[1], parts[2]) if all(part.start < part.stop for part in parts) else None
+
+
+def _argmax(
+    grid: _Grid,
+    channels: torch.Tensor,
+    indices: Iterable[int],
+    steps: _Steps,
+    within: tuple[torch.Tensor, np.ndarray] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The class of largest probability (int16, −1 where none) and that probability, on the input's grid.
+
+    With ``within`` = (superclass map, superclass of each class) a class competes only inside its superclass.
+    """
+    best = torch.zeros(grid.shape, device=grid.device)
+    index = torch.full(grid.shape, -1, dtype=torch.int16, device=grid.device)
+    for number in indices:
+        steps.next()
+        box = grid.box(channels[number])
+        if box is None:
+            continue
+        if within is not None and not (within[0][box] == int(within[1][number])).any():
+            continue
+        value = grid.channel(channels[number], box)
+        better = value > best[box]
+        if within is not None:
+            better &= within[0][box] == int(within[1][number])
+        index[box].masked_fill_(better, number)
+        best[box] = torch.where(better, value, best[box])
+    return index, best
+
+
+def _settle(
+    grid: _Grid,
+    probabilities: Probabilities,
+    leaf: torch.Tensor,
+    confidence: torch.Tensor,
+    superclass: torch.Tensor,
+    top: np.ndarray,
+) -> None:
+    """Voxels whose superclass has no leaf of probability to speak of: the best one at the nearest voxel of the network's grid."""
+    open_voxels = torch.nonzero(leaf < 0)
+    if open_voxels.numel() == 0:
+        return
+    places = np.rint(open_voxels.cpu().numpy() @ grid.to_inner[:3, :3].T + grid.to_inner[:3, 3]).astype(np.int64)
+    x, y, z = torch.from_numpy(np.clip(places, 0, np.array(grid.inner) - 1).T).to(grid.device)
+    values = probabilities.leaf[:, x, y, z]
+    owner = torch.from_numpy(top).to(grid.device)
+    values = values.masked_fill(owner[:, None] != superclass[tuple(open_voxels.T)].long(), -1.0)
+    value, choice = values.max(dim=0)
+    leaf[tuple(open_voxels.T)] = choice.to(leaf.dtype)
+    confidence[tuple(open_voxels.T)] = value
+
+
+def _accepted_depth(
+    grid: _Grid,
+    probabilities: Probabilities,
+    tree: LabelTree,
+    limits: Mapping[str, float],
+    leaf: torch.Tensor,
+    mode: str,
+    steps: _Steps,
+) -> torch.Tensor:
+    """How deep the path to the chosen leaf is accepted: 0 = not at all (int64, on the input's grid)."""
+    deepest = max(node.depth for node in tree.leaves)
+    depth = torch.full(grid.shape, deepest, dtype=torch.int64, device=grid.device)
+    rows = {node.name: row for row, node in enumerate(tree.nodes)}
+    tops = {node.name: row for row, node in enumerate(tree.top_level)}
+    whole = (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2]))
+    for name, limit in limits.items():
+        steps.next()
+        node = tree.node(name)
+        members = torch.from_numpy(tree.membership[rows[name]]).to(grid.device)
+        concerned = members[leaf.long()] & (depth >= node.depth)
+        if not concerned.any():
+            continue
+        channel = (
+            probabilities.superclass[tops[name]]
+            if node.depth == 1 and mode == "hierarchical"
+            else probabilities.leaf[members].sum(dim=0)
+        )
+        depth[concerned & (grid.channel(channel, whole) < limit)] = node.depth - 1
+    return depth
