@@ -18,65 +18,31 @@ takes functions that write to a path.
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hierseg import transaction
 from hierseg.atomic import write_json
-from hierseg.errors import DatasetError, LabelTreeError
+from hierseg.dataset_format import (
+    DATASET_NAME,
+    FORMAT_VERSION,
+    SPLITS,
+    Case,
+    check_head,
+    file_part,
+    parse_case,
+    parse_cases,
+    read_content,
+)
+from hierseg.errors import DatasetError
 from hierseg.labeltree import LabelTree
 
-FORMAT_VERSION = 1
-SPLITS = ("training", "validation", "test")
-DATASET_NAME = "dataset.json"
 TREE_NAME = "label_tree.json"
-_ID = re.compile(r"[A-Za-z0-9_-]+")
-_CASE_KEYS = ("id", "image", "label", "group", "provenance", "slices_complete")
+__all__ = ["SPLITS", "Case", "Dataset", "file_part", "generate_id"]
+
 Writer = Callable[[Path], object]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One case of a dataset folder.
-
-    Attributes:
-        id: letters, digits, ``_`` and ``-``; nothing of a patient.
-        image: one relative path a channel, in the order of :attr:`Dataset.channels`.
-        label: relative path of the map of node values, or None for an image without annotation.
-        split: ``training``, ``validation`` or ``test``.
-        group: cases of one group never lie on both sides of a split; None means the case stands for itself.
-        provenance: when, with what tool and model, and by whom (if entered) the label map was made.
-        slices_complete: ``{"axis": 0|1|2 of the stored array, "indices": [...], "node": path or None}`` each.
-        extra: keys of other programs, kept.
-    """
-
-    id: str
-    image: tuple[str, ...]
-    label: str | None = None
-    split: str = "training"
-    group: str | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    slices_complete: Sequence[Mapping[str, Any]] = field(default_factory=list, hash=False)
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    @property
-    def effective_group(self) -> str:
-        """The group, or the id of a case without one."""
-        return self.group or self.id
-
-    def to_dict(self) -> dict[str, Any]:
-        """The case as it stands in ``dataset.json``; empty keys are left out."""
-        row: dict[str, Any] = {"id": self.id, "image": list(self.image)}
-        for key in ("label", "group", "provenance", "slices_complete"):
-            value = getattr(self, key)
-            if value:
-                row[key] = [dict(entry) for entry in value] if key == "slices_complete" else value
-        return {**row, **self.extra}
 
 
 class Dataset:
@@ -86,7 +52,7 @@ class Dataset:
         self.folder = folder
         self.tree = tree
         self._content = content
-        self._cases = _parse_cases(content, folder, tree)
+        self._cases = parse_cases(content, folder, tree)
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -104,7 +70,7 @@ class Dataset:
         if transaction.is_interrupted(folder):
             with _reporting(folder), transaction.locked(folder):
                 transaction.recover(folder)
-        return cls(folder, _read_content(folder), LabelTree.load(folder / TREE_NAME))
+        return cls(folder, read_content(folder), LabelTree.load(folder / TREE_NAME))
 
     @classmethod
     def create(cls, folder: str | Path, name: str, channels: Sequence[str], tree: LabelTree) -> Dataset:
@@ -126,7 +92,7 @@ class Dataset:
             "channels": list(channels),
             **{split: [] for split in SPLITS},
         }
-        _check_head(content, folder / DATASET_NAME)
+        check_head(content, folder / DATASET_NAME)
         with _reporting(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with transaction.locked(folder):
@@ -361,7 +327,7 @@ class Dataset:
         for folder in {(self.folder / relative).parent for relative in (*case.image, "labels/")}:
             if folder.exists() and not folder.resolve().is_relative_to(self.folder.resolve()):
                 raise DatasetError(f"{folder}: leads out of the dataset folder by a link; make it a folder of its own.")
-        _parse_case(case.to_dict(), case.split, where, self.channels, self.tree)
+        parse_case(case.to_dict(), case.split, where, self.channels, self.tree)
         clash = next(
             (other.id for other in self._cases if other.id.lower() == case.id.lower() and other.id != case.id), None
         )
@@ -376,11 +342,6 @@ def generate_id() -> str:
     return f"case-{secrets.token_hex(5)}"
 
 
-def file_part(channel: str) -> str:
-    """A channel's name as it stands in file names: ``T1 post`` becomes ``T1-post``."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", channel).strip("-")
-
-
 @contextlib.contextmanager
 def _reporting(folder: Path) -> Iterator[None]:
     """Turn what the operating system says (disk full, no permission) into a sentence that names the folder."""
@@ -390,119 +351,3 @@ def _reporting(folder: Path) -> Iterator[None]:
         raise DatasetError(
             f"{error.filename or folder}: the dataset folder cannot be changed ({error.strerror or error}); free space or change permissions, and try again."
         ) from error
-
-
-def _read_content(folder: Path) -> dict[str, Any]:
-    path = folder / DATASET_NAME
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{folder}: there is no {DATASET_NAME} in this folder; give a dataset folder, or make one with 'hierseg import'."
-        ) from None
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}); correct that line.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error}); it must be a UTF-8 file that you may read.") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: must be a JSON object with 'name', 'channels' and 'training'.")
-    _check_head(content, path)
-    return content
-
-
-def _check_head(content: Mapping[str, Any], path: Path) -> None:
-    version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise DatasetError(
-            f"{path}: format_version is {version!r}, this program reads {FORMAT_VERSION}; convert the dataset with 'hierseg import', or update."
-        )
-    if not isinstance(content.get("name"), str) or not content["name"].strip():
-        raise DatasetError(f"{path}: 'name' is {content.get('name')!r}; give the dataset a name.")
-    channels = content.get("channels")
-    if (
-        not isinstance(channels, list)
-        or not channels
-        or not all(isinstance(channel, str) and file_part(channel) for channel in channels)
-    ):
-        raise DatasetError(
-            f"{path}: 'channels' is {channels!r}; list the names of the image channels, with a letter or digit each."
-        )
-    if len({file_part(channel).lower() for channel in channels}) != len(channels):
-        raise DatasetError(
-            f"{path}: two of the channels {', '.join(channels)} give the same file name; give them distinct names."
-        )
-
-
-def _parse_cases(content: Mapping[str, Any], folder: Path, tree: LabelTree) -> list[Case]:
-    path = folder / DATASET_NAME
-    cases: dict[str, Case] = {}
-    for split in SPLITS:
-        rows = content.get(split, [])
-        if not isinstance(rows, list):
-            raise DatasetError(f"{path}: '{split}' is not a list of cases; correct it.")
-        for row in rows:
-            case = _parse_case(row, split, path, content["channels"], tree)
-            if case.id in cases:
-                raise DatasetError(
-                    f"{path}: case '{case.id}' is listed twice ({cases[case.id].split}, {split}); remove one or change its id."
-                )
-            cases[case.id] = case
-    return list(cases.values())
-
-
-def _parse_case(row: Any, split: str, path: Path, channels: Sequence[str], tree: LabelTree) -> Case:
-    if split not in SPLITS:
-        raise DatasetError(f"{path}: the split is {split!r}; splits are {', '.join(SPLITS)}.")
-    if not isinstance(row, Mapping) or not isinstance(row.get("id"), str) or not _ID.fullmatch(row["id"]):
-        found = row.get("id") if isinstance(row, Mapping) else row
-        raise DatasetError(
-            f"{path}: a case in '{split}' has the id {found!r}; give each case an id of letters, digits, '_' and '-'."
-        )
-    case_id = row["id"]
-    image = [row["image"]] if isinstance(row.get("image"), str) else row.get("image")
-    if not isinstance(image, list) or len(image) != len(channels):
-        raise DatasetError(
-            f"{path}: case '{case_id}' lists the images {image!r}; the dataset has {len(channels)} channels ({', '.join(channels)}), list one path each."
-        )
-    label = row.get("label")
-    for relative in [*image, *([] if label is None else [label])]:
-        if not transaction.is_inside(relative):
-            raise DatasetError(
-                f"{path}: case '{case_id}' names the file {relative!r}, which is not a relative path inside the dataset folder; copy the file in and name it relative to the folder."
-            )
-    group, provenance = row.get("group"), row.get("provenance", {})
-    if group is not None and not isinstance(group, str):
-        raise DatasetError(f"{path}: case '{case_id}' has the group {group!r}; give a text, or leave it out.")
-    if not isinstance(provenance, Mapping):
-        raise DatasetError(
-            f"{path}: case '{case_id}' has the provenance {provenance!r}; give an object, or leave it out."
-        )
-    slices = row.get("slices_complete", [])
-    if not isinstance(slices, list):
-        raise DatasetError(
-            f"{path}: case '{case_id}' has the slices_complete {slices!r}; give a list, or leave it out."
-        )
-    for entry in slices:
-        _check_slices(entry, case_id, path, tree)
-    extra = {key: row[key] for key in row if key not in _CASE_KEYS}
-    return Case(case_id, tuple(image), label, split, group, dict(provenance), [dict(entry) for entry in slices], extra)
-
-
-def _check_slices(entry: Any, case_id: str, path: Path, tree: LabelTree) -> None:
-    good = (
-        isinstance(entry, Mapping)
-        and type(entry.get("axis")) is int
-        and entry["axis"] in (0, 1, 2)
-        and isinstance(entry.get("indices"), list)
-        and all(type(index) is int and index >= 0 for index in entry["indices"])
-        and isinstance(entry.get("node"), str | None)
-    )
-    if not good:
-        raise DatasetError(
-            f"{path}: case '{case_id}' has the slices_complete entry {entry!r}; give 'axis' (0, 1 or 2), 'indices' (0 or more) and 'node' (a path or null)."
-        )
-    if entry.get("node") is not None:
-        try:
-            tree.node(entry["node"])
-        except LabelTreeError as error:
-            raise DatasetError(f"{path}: case '{case_id}', slices_complete: {error.sentence}") from error
