@@ -36,6 +36,7 @@ def walk(folder: Path) -> list[str]:
 
 
 def sha256(path: Path) -> str:
+    """The hash of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -88,6 +89,11 @@ def _check_entries(source: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 @contextlib.contextmanager
 def staging(target: Path) -> Iterator[Path]:
+    """A new empty folder beside ``target``, on the same disk; what is left of it in the end is removed.
+
+    Raises:
+        BundleError: the disk is full or may not be written, while the folder is in use.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
@@ -127,5 +133,6 @@ def _backup(target: Path) -> Path:
 
 
 def finish_swap(folder: Path) -> None:
+    """Bring the old bundle back where a replacement was interrupted before the new one was in place."""
     if not folder.exists() and _backup(folder).is_dir():
         os.replace(_backup(folder), folder)

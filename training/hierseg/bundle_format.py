@@ -205,7 +205,7 @@ def _check_channel(channel: Any, where: Path) -> None:
             f"{where}: channel '{channel['name']}' has the normalization {normalization!r}; types are {', '.join(NORMALIZATIONS)}."
         )
     limits = [normalization.get(key) for key in NORMALIZATIONS[kind]]
-    if limits and (not _numbers(limits, 2) or limits[0] >= limits[1]):
+    if limits and not (_numbers(limits, 2) and float(limits[0] or 0) < float(limits[1] or 0)):
         raise BundleError(
             f"{where}: channel '{channel['name']}' is normalized from {limits[0]!r} to {limits[1]!r}; give 'lower' and 'upper', two numbers in ascending order."
         )

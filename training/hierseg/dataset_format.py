@@ -65,6 +65,11 @@ def file_part(channel: str) -> str:
 
 
 def read_content(folder: Path) -> dict[str, Any]:
+    """Read ``dataset.json``; its cases are not checked yet.
+
+    Raises:
+        DatasetError: names the file, what was found and what to do.
+    """
     path = folder / DATASET_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -83,6 +88,11 @@ def read_content(folder: Path) -> dict[str, Any]:
 
 
 def check_head(content: Mapping[str, Any], path: Path) -> None:
+    """Check format, name and channels.
+
+    Raises:
+        DatasetError: names ``path`` and the key.
+    """
     version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise DatasetError(
@@ -106,6 +116,11 @@ def check_head(content: Mapping[str, Any], path: Path) -> None:
 
 
 def parse_cases(content: Mapping[str, Any], folder: Path, tree: LabelTree) -> list[Case]:
+    """The cases of all splits, in file order.
+
+    Raises:
+        DatasetError: names the case.
+    """
     path = folder / DATASET_NAME
     cases: dict[str, Case] = {}
     for split in SPLITS:
@@ -123,6 +138,11 @@ def parse_cases(content: Mapping[str, Any], folder: Path, tree: LabelTree) -> li
 
 
 def parse_case(row: Any, split: str, path: Path, channels: Sequence[str], tree: LabelTree) -> Case:
+    """One case, checked.
+
+    Raises:
+        DatasetError: names ``path``, the case, what was found and what to do.
+    """
     if split not in SPLITS:
         raise DatasetError(f"{path}: the split is {split!r}; splits are {', '.join(SPLITS)}.")
     if not isinstance(row, Mapping) or not isinstance(row.get("id"), str) or not _ID.fullmatch(row["id"]):
