@@ -1,0 +1,347 @@
+"""Layers: which segments share a label map, and reading and writing their voxels.
+
+Slicer keeps segments that do not overlap in one *shared label map*, a layer, each with its own value.  A stroke
+overwrites its layer-mates for nothing, but splits a layer in which it meets a segment that it must not erase, and its
+eraser misses segments in layers that mix erasable and other segments.  Both never happen if **the children of one
+parent share one label map, one a parent**: layer-mates are then siblings, which a stroke may always erase.
+Saving a segmentation packs the layers anew (``vtkSegmentation::CollapseBinaryLabelmaps``), so the layout is checked
+and rebuilt before strokes (:func:`ensure_layout`); no voxel of any segment changes, and undo does not notice.
+
+Arrays are indexed (i, j, k) on the segmentation's reference grid, which is the grid of its first volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+from hierseg.labeltree import LabelTree
+from vtk.util import numpy_support
+
+from HierSubclassSegLib.scene import tags, tree_store
+from HierSubclassSegLib.scene.undo import unseen_by_undo
+
+_BINARY = "Binary labelmap"
+
+#: lower corner (included) and upper corner (excluded), in voxels of the reference lattice
+Box = tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The lattice that all label maps of a segmentation lie on.
+
+    Attributes:
+        shape: voxels along i, j, k.
+        origin: lattice index of voxel (0, 0, 0): zero unless the reference geometry says otherwise.
+        to_ras: 4×4, voxel (i, j, k) to the segmentation's own coordinates in mm (not its parent transform's world).
+    """
+
+    shape: tuple[int, int, int]
+    origin: tuple[int, int, int]
+    to_ras: np.ndarray
+
+    @property
+    def box(self) -> Box:
+        """The whole grid."""
+        return self.origin, tuple(o + n for o, n in zip(self.origin, self.shape, strict=True))  # type: ignore[return-value]
+
+    @classmethod
+    def of(cls, segmentation_node: slicer.vtkMRMLSegmentationNode) -> Grid:
+        """The segmentation's reference grid.
+
+        Raises:
+            SceneError: it has neither a reference geometry nor voxels.
+        """
+        segmentation = segmentation_node.GetSegmentation()
+        name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+        text = segmentation.GetConversionParameter(name) or segmentation.DetermineCommonLabelmapGeometry()
+        image = slicer.vtkOrientedImageData()
+        if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
+            raise tags.SceneError(
+                f"segmentation '{segmentation_node.GetName()}' has no voxel grid yet; choose the volume that it belongs to."
+            )
+        extent = image.GetExtent()
+        matrix = vtk.vtkMatrix4x4()
+        image.GetImageToWorldMatrix(matrix)
+        to_ras = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
+        origin = extent[0], extent[2], extent[4]
+        to_ras[:3, 3] += to_ras[:3, :3] @ np.array(origin)
+        shape = tuple(max(0, extent[2 * a + 1] - extent[2 * a] + 1) for a in range(3))
+        return cls(shape, origin, to_ras)  # type: ignore[arg-type]
+
+    def new_image(self, array: np.ndarray, lower: tuple[int, int, int]) -> slicer.vtkOrientedImageData:
+        """An oriented image of the array (i, j, k), its voxel (0, 0, 0) at lattice index ``lower``; copies the data."""
+        image = slicer.vtkOrientedImageData()
+        upper = [low + size - 1 for low, size in zip(lower, array.shape, strict=True)]
+        image.SetExtent(lower[0], upper[0], lower[1], upper[1], lower[2], upper[2])
+        flat = np.ascontiguousarray(array.transpose(2, 1, 0)).reshape(-1)
+        image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+        matrix = vtk.vtkMatrix4x4()
+        for row in range(3):
+            for column in range(3):
+                matrix.SetElement(row, column, self.to_ras[row, column])
+            matrix.SetElement(row, 3, self.to_ras[row, 3] - self.to_ras[row, :3] @ np.array(self.origin))
+        image.SetImageToWorldMatrix(matrix)
+        return image
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def label_map(segment: slicer.vtkSegment) -> slicer.vtkOrientedImageData | None:
+    """The segment's binary label map, shared or not; None if it has none."""
+    return segment.GetRepresentation(_BINARY)
+
+
+def view(image: slicer.vtkOrientedImageData | None) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """The image's voxels as an array (i, j, k) that shares its memory, and the lattice index of its first voxel."""
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    if image is None or scalars is None or scalars.GetNumberOfTuples() == 0:
+        return np.zeros((0, 0, 0), np.uint8), (0, 0, 0)
+    extent = image.GetExtent()
+    size = [extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in range(3)]
+    array = numpy_support.vtk_to_numpy(scalars).reshape(size[2], size[1], size[0]).transpose(2, 1, 0)
+    return array, (extent[0], extent[2], extent[4])
+
+
+def crop(array: np.ndarray, lower: tuple[int, int, int], box: Box, value: int) -> np.ndarray:
+    """Where the array, which lies at ``lower``, has the value, as a bool array of the box."""
+    result = np.zeros([high - low for low, high in zip(*box, strict=True)], dtype=bool)
+    source, target = [], []
+    for axis in range(3):
+        start = max(box[0][axis], lower[axis])
+        stop = min(box[1][axis], lower[axis] + array.shape[axis])
+        if start >= stop:
+            return result
+        source.append(slice(start - lower[axis], stop - lower[axis]))
+        target.append(slice(start - box[0][axis], stop - box[0][axis]))
+    np.equal(array[tuple(source)], value, out=result[tuple(target)])
+    return result
+
+
+def read_segment(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, grid: Grid | None = None
+) -> np.ndarray:
+    """The segment's voxels as bool (i, j, k) on the reference grid."""
+    grid = grid or Grid.of(segmentation_node)
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    array, lower = view(label_map(segment))
+    return crop(array, lower, grid.box, segment.GetLabelValue())
+
+
+def read_nodes(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, grid: Grid | None = None
+) -> dict[str, np.ndarray]:
+    """Voxels by node name, for the nodes that have a segment: bool (i, j, k) on the reference grid."""
+    grid = grid or Grid.of(segmentation_node)
+    return {
+        tree.node(path).name: read_segment(segmentation_node, segment_id, grid)
+        for path, segment_id in tree_store.segments_by_path(segmentation_node, tree).items()
+    }
+
+
+def bounds(mask: np.ndarray) -> Box | None:
+    """The smallest box that holds every true voxel, in the array's own indices; None if there is none."""
+    lower, upper = [], []
+    for axis in range(3):
+        line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if line.size == 0:
+            return None
+        lower.append(int(line[0]))
+        upper.append(int(line[-1]) + 1)
+    return (lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])
+
+
+def number_of_layers(segmentation_node: slicer.vtkMRMLSegmentationNode) -> int:
+    """How many label maps the segments share between them."""
+    return len({address(label_map(segment)) for _, segment in tree_store.segments(segmentation_node)})
+
+
+def address(image: slicer.vtkOrientedImageData | None) -> str:
+    """Tells label maps apart (``id`` does not: Python's wrapper of a VTK object may come and go)."""
+    return "" if image is None else image.GetAddressAsString("vtkObject")
+
+
+# -- writing, past the masking -------------------------------------------------------------------------------------
+
+
+def add_voxels(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, image: slicer.vtkOrientedImageData
+) -> bool:
+    """Add an oriented 0/1 image to a segment; its layer-mates must not lie there."""
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    mates = layer_mates(segmentation_node, segment_id)
+    return logic.SetBinaryLabelmapToSegment(
+        image, segmentation_node, segment_id, logic.MODE_MERGE_MASK, image.GetExtent(), False, mates
+    )
+
+
+def remove_voxels(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, image: slicer.vtkOrientedImageData
+) -> bool:
+    """Take an oriented 0/1 image away from a segment; other segments keep their voxels there."""
+    inverted = slicer.vtkOrientedImageData()
+    inverted.DeepCopy(image)
+    array, _ = view(inverted)
+    array[...] = np.where(array != 0, 0, 255)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    # Layer-mates are named as erasable only to keep Slicer from splitting the layer: "not the minimum of all segments"
+    # already confines the removal to this one.
+    mates = layer_mates(segmentation_node, segment_id)
+    return logic.SetBinaryLabelmapToSegment(
+        inverted, segmentation_node, segment_id, logic.MODE_MERGE_MIN, image.GetExtent(), False, mates
+    )
+
+
+def layer_mates(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> list[str]:
+    """The other segments of the segment's layer."""
+    image = label_map(segmentation_node.GetSegmentation().GetSegment(segment_id))
+    return [
+        other
+        for other, segment in tree_store.segments(segmentation_node)
+        if other != segment_id and label_map(segment) is image
+    ]
+
+
+# -- the layout ----------------------------------------------------------------------------------------------------
+
+
+def layout_is_right(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, grid: Grid | None = None
+) -> bool:
+    """Whether the children of one parent share one label map, one a parent, on the reference lattice."""
+    grid = grid or Grid.of(segmentation_node)
+    lattice = grid.new_image(np.zeros((1, 1, 1), np.uint8), grid.origin)
+    image_of: dict[str, str] = {}
+    group_of: dict[str, str] = {}
+    values: set[tuple[str, int]] = set()
+    for group, _, segment in _grouped(segmentation_node, tree):
+        image = label_map(segment)
+        if image is None or image.GetNumberOfPoints() == 0 or not _on_lattice(image, lattice):
+            return False
+        where = address(image)
+        if image_of.setdefault(group, where) != where or group_of.setdefault(where, group) != group:
+            return False
+        if (where, segment.GetLabelValue()) in values:
+            return False
+        values.add((where, segment.GetLabelValue()))
+    return True
+
+
+def ensure_layout(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree | None = None) -> bool:
+    """Check the layout and rebuild it if needed: every segment keeps its voxels, undo and redo stay as they are.
+
+    Siblings that overlap (edited elsewhere) cannot share a label map: the later ones get further layers until
+    :func:`HierSubclassSegLib.scene.reconcile.reconcile` has resolved it.  Segments of no tree node keep sharing with
+    each other what they shared, but with no node's segment.
+
+    Returns:
+        Whether anything was rebuilt.
+    """
+    tree = tree or tree_store.read_tree(segmentation_node)
+    if tree is None or segmentation_node.GetSegmentation().GetNumberOfSegments() == 0:
+        return False
+    _ensure_binary(segmentation_node)
+    grid = Grid.of(segmentation_node)
+    if layout_is_right(segmentation_node, tree, grid):
+        return False
+    groups: dict[str, list[slicer.vtkSegment]] = {}
+    for group, _, segment in _grouped(segmentation_node, tree):
+        groups.setdefault(group, []).append(segment)
+    # All is read before anything is written: groups may share an image now.
+    plans = [plan for members in groups.values() for plan in _plan_layers(members, grid)]
+    with unseen_by_undo(segmentation_node.GetSegmentation()):
+        for members, array, lower in plans:
+            image = grid.new_image(array, lower)
+            for value, segment in enumerate(members, start=1):
+                segment.SetLabelValue(value)
+                segment.AddRepresentation(_BINARY, image)
+    return True
+
+
+def _grouped(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree
+) -> Iterator[tuple[str, str, slicer.vtkSegment]]:
+    """Each segment with the name of the group that it shares a label map with."""
+    paths = {segment_id: path for path, segment_id in tree_store.segments_by_path(segmentation_node, tree).items()}
+    for segment_id, segment in tree_store.segments(segmentation_node):
+        path = paths.get(segment_id)
+        if path is None:
+            # "|" is in no path, so this is no parent's group.
+            yield f"|{address(label_map(segment))}", segment_id, segment
+        else:
+            yield path.rpartition("/")[0], segment_id, segment
+
+
+def _plan_layers(
+    members: list[slicer.vtkSegment], grid: Grid
+) -> list[tuple[list[slicer.vtkSegment], np.ndarray, tuple[int, int, int]]]:
+    """Cropped arrays for the members of one group: one, or more where members overlap."""
+    parts = [_cropped(segment, grid) for segment in members]
+    filled = [(lower, mask.shape) for lower, mask in parts if mask.size]
+    if filled:
+        low = tuple(min(lower[axis] for lower, _ in filled) for axis in range(3))
+        high = tuple(max(lower[axis] + shape[axis] for lower, shape in filled) for axis in range(3))
+    else:
+        # One voxel of nothing: Slicer's label map operations expect an image with an extent.
+        low, high = grid.origin, tuple(index + 1 for index in grid.origin)
+    shape = [h - lo for lo, h in zip(low, high, strict=True)]
+    dtype = np.uint8 if len(members) < 256 else np.uint16
+    layers: list[tuple[list[slicer.vtkSegment], np.ndarray]] = [([], np.zeros(shape, dtype))]
+    for segment, (lower, mask) in zip(members, parts, strict=True):
+        place = (
+            tuple(slice(lower[a] - low[a], lower[a] - low[a] + mask.shape[a]) for a in range(3)) if mask.size else ()
+        )
+        free = next((layer for layer in layers if not mask.size or not layer[1][place][mask].any()), None)
+        if free is None:
+            free = ([], np.zeros(shape, dtype))
+            layers.append(free)
+        free[0].append(segment)
+        if mask.size:
+            free[1][place][mask] = len(free[0])
+    return [(segments, array, (int(low[0]), int(low[1]), int(low[2]))) for segments, array in layers]
+
+
+def _cropped(segment: slicer.vtkSegment, grid: Grid) -> tuple[tuple[int, int, int], np.ndarray]:
+    """The segment's voxels on the lattice, cropped: lattice index of the first voxel, and a bool array (maybe empty)."""
+    image = label_map(segment)
+    if image is None or image.GetNumberOfPoints() == 0:
+        return (0, 0, 0), np.zeros((0, 0, 0), bool)
+    if not _on_lattice(image, grid.new_image(np.zeros((1, 1, 1), np.uint8), grid.origin)):
+        target = grid.new_image(np.zeros(grid.shape, np.uint8), grid.origin)
+        moved = slicer.vtkOrientedImageData()
+        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+            image, target, moved, False, True
+        )
+        image = moved
+    array, lower = view(image)
+    mask = array == segment.GetLabelValue()
+    box = bounds(mask)
+    if box is None:
+        return (0, 0, 0), np.zeros((0, 0, 0), bool)
+    inner = mask[tuple(slice(low, high) for low, high in zip(*box, strict=True))]
+    return (lower[0] + box[0][0], lower[1] + box[0][1], lower[2] + box[0][2]), inner
+
+
+def _on_lattice(image: slicer.vtkOrientedImageData, lattice: slicer.vtkOrientedImageData) -> bool:
+    return bool(slicer.vtkOrientedImageDataResample.DoGeometriesMatch(image, lattice))
+
+
+def _ensure_binary(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Make the binary label map the representation that is edited.
+
+    Raises:
+        SceneError: the segmentation cannot be converted.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    if segmentation.GetSourceRepresentationName() == _BINARY:
+        return
+    if not segmentation.CreateRepresentation(_BINARY):
+        raise tags.SceneError(
+            f"segmentation '{segmentation_node.GetName()}' cannot be converted to label maps; choose another segmentation."
+        )
+    segmentation.SetSourceRepresentationName(_BINARY)

@@ -1,0 +1,172 @@
+"""Display while refining: one display node steers what a stroke may erase, another is what is seen.
+
+Slicer erases the segments that are *visible on the first display node* ("overwrite visible").  While refining, that
+node therefore shows exactly what a stroke may erase and draws nothing (opacity 0); a second display node, the
+*view*, draws what the user wants to see.  A click on an eye in one of Slicer's own modules changes the first node: it
+is carried over to the view, and the first is set back.  Outside Refine there is one display node, an ordinary one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import slicer
+
+from HierSubclassSegLib.scene import tree_store
+
+#: attribute of the view: found on a display node, it says that a refinement was left without being closed
+VIEW = "HierSubclassSeg.RefineView"
+_OPACITIES = ("Opacity2DFill", "Opacity2DOutline", "Opacity3D")
+
+
+class RefineView:
+    """Splits the display of a segmentation in two while it exists; :meth:`close` puts it together again.
+
+    Args:
+        segmentation_node: in a scene.
+        outlined: ID of the segment that is seen as an outline (the node that is refined), or None.
+    """
+
+    def __init__(self, segmentation_node: slicer.vtkMRMLSegmentationNode, outlined: str | None = None) -> None:
+        self._node = segmentation_node
+        recover(segmentation_node)
+        self.steering = _first_display(segmentation_node)
+        self.seen = segmentation_node.GetScene().AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
+        self.seen.CopyContent(self.steering)
+        self.seen.SetAttribute(VIEW, "1")
+        segmentation_node.AddAndObserveDisplayNodeID(self.seen.GetID())
+        self._outlined = outlined
+        self._was_filled = True
+        if outlined is not None:
+            self._was_filled = self.seen.GetSegmentVisibility2DFill(outlined)
+            self.seen.SetSegmentVisibility2DFill(outlined, False)
+        self._erasable: frozenset[str] = frozenset()
+        self._busy = False
+        self._observation: int | None = None
+        with self._quietly():
+            for name in _OPACITIES:
+                getattr(self.steering, f"Set{name}")(0.0)
+        self._observation = self.steering.AddObserver("ModifiedEvent", self._on_steering_modified)
+
+    def steer(self, erasable: Collection[str]) -> None:
+        """Let strokes erase exactly the segments with these IDs."""
+        self._erasable = frozenset(erasable)
+        self.restore()
+
+    def restore(self) -> None:
+        """Set the steering node back, for example after segments came or went."""
+        with self._quietly():
+            set_visible(self.steering, self._node, self._erasable)
+
+    def is_seen(self, segment_id: str) -> bool:
+        """Whether the user sees the segment."""
+        return bool(self.seen.GetSegmentVisibility(segment_id))
+
+    def set_seen(self, segment_id: str, visible: bool) -> None:
+        """Show or hide a segment."""
+        self.seen.SetSegmentVisibility(segment_id, visible)
+
+    def close(self) -> None:
+        """What is seen moves back to the first display node; the second goes."""
+        if self._observation is not None:
+            self.steering.RemoveObserver(self._observation)
+            self._observation = None
+        if self._outlined is not None and self._node.GetSegmentation().GetSegment(self._outlined):
+            self.seen.SetSegmentVisibility2DFill(self._outlined, self._was_filled)
+        _merge(self._node, self.steering, self.seen)
+
+    def abandon(self) -> None:
+        """Only stop observing: the scene is being closed, its nodes go anyway."""
+        if self._observation is not None:
+            self.steering.RemoveObserver(self._observation)
+            self._observation = None
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        was = self._busy
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = was
+
+    def _on_steering_modified(self, caller: object, event: str) -> None:
+        if self._busy:
+            return
+        clicked = [
+            segment_id
+            for segment_id, _ in tree_store.segments(self._node)
+            if bool(self.steering.GetSegmentVisibility(segment_id)) != (segment_id in self._erasable)
+        ]
+        for segment_id in clicked:
+            visible = segment_id not in self._erasable
+            if len(clicked) == 1 and self.is_seen(segment_id) == visible:
+                # The eye that was clicked shows the steering node, not what is seen: the click means "change it".
+                visible = not visible
+            self.set_seen(segment_id, visible)
+        for name in _OPACITIES:
+            opacity = getattr(self.steering, f"Get{name}")()
+            if opacity > 0:
+                getattr(self.seen, f"Set{name}")(opacity)
+                with self._quietly():
+                    getattr(self.steering, f"Set{name}")(0.0)
+        if clicked:
+            self.restore()
+
+
+def set_visible(
+    display_node: slicer.vtkMRMLSegmentationDisplayNode,
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    visible: Collection[str],
+) -> None:
+    """Make exactly the segments with these IDs visible, as one change, and no change if they are already."""
+    blocked = display_node.StartModify()
+    for segment_id, _ in tree_store.segments(segmentation_node):
+        if bool(display_node.GetSegmentVisibility(segment_id)) != (segment_id in visible):
+            display_node.SetSegmentVisibility(segment_id, segment_id in visible)
+    display_node.EndModify(blocked)
+
+
+def recover(segmentation_node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Make an ordinary segmentation of one whose refinement was never left (a scene saved by a crash).
+
+    Returns:
+        Whether there was anything to do.
+    """
+    found = False
+    for index in reversed(range(1, segmentation_node.GetNumberOfDisplayNodes())):
+        display_node = segmentation_node.GetNthDisplayNode(index)
+        if display_node is not None and display_node.GetAttribute(VIEW):
+            _merge(segmentation_node, _first_display(segmentation_node), display_node)
+            found = True
+    return found
+
+
+def _first_display(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationDisplayNode:
+    if segmentation_node.GetDisplayNode() is None:
+        segmentation_node.CreateDefaultDisplayNodes()
+    return segmentation_node.GetDisplayNode()
+
+
+def _merge(
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    first: slicer.vtkMRMLSegmentationDisplayNode,
+    seen: slicer.vtkMRMLSegmentationDisplayNode,
+) -> None:
+    seen.RemoveAttribute(VIEW)
+    first.CopyContent(seen)
+    scene = seen.GetScene()
+    segmentation_node.RemoveNthDisplayNodeID(_index_of(segmentation_node, seen))
+    if scene is not None:
+        scene.RemoveNode(seen)
+
+
+def _index_of(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, display_node: slicer.vtkMRMLSegmentationDisplayNode
+) -> int:
+    return next(
+        i
+        for i in range(segmentation_node.GetNumberOfDisplayNodes())
+        if segmentation_node.GetNthDisplayNode(i) is display_node
+    )
