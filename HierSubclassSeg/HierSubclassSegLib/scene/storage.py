@@ -1,0 +1,168 @@
+"""Files: ``.seg.nrrd`` and ``.mrb``, with the tree, the tags and the branches' state in them.
+
+Slicer writes them; what is ours is what must happen before (the tree gets a home again, the state is mirrored into a
+tag, because ``.seg.nrrd`` knows no attributes) and after (saving packs the live segmentation's layers anew, so the
+layout that painting needs is restored).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import slicer
+from hierseg.atomic import replacing
+
+from HierSubclassSegLib.scene import layers, tags, tree_store
+
+
+def save_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | Path) -> None:
+    """Write a segmentation as ``.seg.nrrd``, atomically.
+
+    Raises:
+        SceneError: the name does not end in ``.seg.nrrd``, or Slicer could not write the file.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(".seg.nrrd"):
+        raise tags.SceneError(f"{path}: segment tags are kept in .seg.nrrd files only; give the file that ending.")
+    prepare_for_saving(segmentation_node)
+    try:
+        with replacing(path) as temporary:
+            storage = slicer.vtkMRMLSegmentationStorageNode()
+            storage.SetFileName(str(temporary))
+            storage.SetUseCompression(1)
+            if not storage.WriteData(segmentation_node):
+                raise tags.SceneError(f"{path}: the segmentation '{segmentation_node.GetName()}' could not be written; check the folder and its space.")
+    finally:
+        after_saving(segmentation_node)
+
+
+def load_segmentation(
+    scene: slicer.vtkMRMLScene, path: str | Path, volume_node: slicer.vtkMRMLVolumeNode | None = None
+) -> slicer.vtkMRMLSegmentationNode:
+    """Read a segmentation file into a new node.
+
+    Args:
+        scene: gets the node.
+        path: a ``.seg.nrrd`` file (or any other that Slicer reads as a segmentation).
+        volume_node: the volume that it belongs to: its grid becomes the reference geometry.
+
+    Raises:
+        SceneError: the file is missing or cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise tags.SceneError(f"{path}: there is no such segmentation file; give the path of a .seg.nrrd.")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", path.name.split(".")[0])
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.ReadData(node):
+        scene.RemoveNode(node)
+        raise tags.SceneError(f"{path}: this file cannot be read as a segmentation; open it in Slicer's Add Data to see what it is.")
+    node.CreateDefaultDisplayNodes()
+    if volume_node is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+        node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    after_loading(node)
+    return node
+
+
+def save_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
+    """Write the whole scene as ``.mrb``, atomically.
+
+    Raises:
+        SceneError: Slicer could not write the file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nodes = list(hierarchical_segmentations(scene))
+    for node in nodes:
+        prepare_for_saving(node)
+    try:
+        # Slicer names the folder inside the archive after the file: a temporary name would show there.
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
+            written = Path(folder) / path.name
+            if not scene.WriteToMRB(str(written)) or not written.is_file():
+                raise tags.SceneError(f"{path}: the scene could not be written; give a name that ends in .mrb in a folder with free space.")
+            written.replace(path)
+    finally:
+        for node in nodes:
+            after_saving(node)
+
+
+def load_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
+    """Read a ``.mrb`` into the scene, whose nodes stay.
+
+    Raises:
+        SceneError: the file is missing or is no scene.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise tags.SceneError(f"{path}: there is no such scene file; give the path of a .mrb.")
+    if not scene.ReadFromMRB(str(path), False):
+        raise tags.SceneError(f"{path}: this file cannot be read as a scene; open it in Slicer to see why.")
+    for node in hierarchical_segmentations(scene):
+        after_loading(node)
+
+
+def prepare_for_saving(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Before anybody writes the node: re-home the tree and mirror the state into a tag."""
+    tree_store.mirror_state(segmentation_node)
+
+
+def after_saving(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
+    """After anybody wrote the node: Slicer has packed its layers anew, so restore the layout."""
+    if segmentation_node.GetSegmentation().GetNumberOfSegments():
+        layers.ensure_layout(segmentation_node)
+
+
+def after_loading(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
+    """After anybody read the node: the mirrored state counts again, unless the scene brought one."""
+    tree_store.unmirror_state(segmentation_node)
+
+
+def hierarchical_segmentations(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vtkMRMLSegmentationNode]:
+    """The scene's segmentation nodes that carry a label tree."""
+    nodes = scene.GetNodesByClass("vtkMRMLSegmentationNode")
+    for index in range(nodes.GetNumberOfItems()):
+        node = nodes.GetItemAsObject(index)
+        if tree_store.read_tree(node) is not None:
+            yield node
+
+
+class SavingObserver:
+    """Does the above whenever the scene itself is saved or imported, by whomever; :meth:`close` ends it."""
+
+    def __init__(self, scene: slicer.vtkMRMLScene) -> None:
+        self._scene = scene
+        self._tags = [
+            scene.AddObserver(slicer.vtkMRMLScene.StartSaveEvent, self._on_start_save),
+            scene.AddObserver(slicer.vtkMRMLScene.EndSaveEvent, self._on_end_save),
+            scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._on_end_import),
+        ]
+
+    def close(self) -> None:
+        """Stop observing."""
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._tags = []
+
+    def __enter__(self) -> SavingObserver:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _on_start_save(self, *_: object) -> None:
+        for node in hierarchical_segmentations(self._scene):
+            prepare_for_saving(node)
+
+    def _on_end_save(self, *_: object) -> None:
+        for node in hierarchical_segmentations(self._scene):
+            after_saving(node)
+
+    def _on_end_import(self, *_: object) -> None:
+        for node in hierarchical_segmentations(self._scene):
+            after_loading(node)
