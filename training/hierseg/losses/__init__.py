@@ -7,6 +7,16 @@ One file a loss; what they share is in ``base.py``.
 
 from hierseg.losses.base import TreeLoss
 from hierseg.losses.marginal import MarginalCrossEntropy
+from hierseg.losses.negative import NegativeLearning
 from hierseg.losses.partial import PartialCrossEntropyDice
+from hierseg.losses.tree_cross_entropy import TreeCrossEntropy
+from hierseg.losses.wasserstein import TreeWasserstein
 
-__all__ = ["MarginalCrossEntropy", "PartialCrossEntropyDice", "TreeLoss"]
+__all__ = [
+    "MarginalCrossEntropy",
+    "NegativeLearning",
+    "PartialCrossEntropyDice",
+    "TreeCrossEntropy",
+    "TreeLoss",
+    "TreeWasserstein",
+]

@@ -37,7 +37,9 @@ class TreeLoss(nn.Module):
         anything = np.ones((1, len(tree.leaves)), dtype=bool)
         self.register_buffer("node_index", _table(tree.node_index_table), persistent=False)
         self.register_buffer("leaf_index", _table(tree.leaf_index_table), persistent=False)
-        self.register_buffer("membership", torch.from_numpy(np.concatenate([tree.membership, anything])), persistent=False)
+        self.register_buffer(
+            "membership", torch.from_numpy(np.concatenate([tree.membership, anything])), persistent=False
+        )
 
     def forward(self, leaf_logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar of at least single precision, also under autocast.
@@ -54,7 +56,9 @@ class TreeLoss(nn.Module):
         """
         leaves = len(self.tree.leaves)
         if leaf_logits.ndim < 2 or leaf_logits.shape[1] != leaves:
-            raise ConfigError(f"the logits have the shape {tuple(leaf_logits.shape)}; the tree '{self.tree.name}' needs (B, {leaves}, ...).")
+            raise ConfigError(
+                f"the logits have the shape {tuple(leaf_logits.shape)}; the tree '{self.tree.name}' needs (B, {leaves}, ...)."
+            )
         self.check_target(leaf_logits, target)
         with torch.autocast(device_type=leaf_logits.device.type, enabled=False):
             wide = leaf_logits if leaf_logits.dtype == torch.float64 else leaf_logits.float()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F  # noqa: N812  (torch's own custom)
+from torch.nn import functional as F
 
 from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
@@ -41,7 +41,9 @@ class PartialCrossEntropyDice(TreeLoss):
         if not target.is_floating_point():
             super().check_target(leaf_logits, target)
         elif target.shape != leaf_logits.shape:
-            raise ConfigError(f"the soft target has the shape {tuple(target.shape)}, the logits {tuple(leaf_logits.shape)}; they must be equal.")
+            raise ConfigError(
+                f"the soft target has the shape {tuple(target.shape)}, the logits {tuple(leaf_logits.shape)}; they must be equal."
+            )
 
     def compute(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Mean over labelled voxels, or over the voxels that have target mass."""

@@ -62,7 +62,14 @@ def superclass_boxes(node_map: np.ndarray, tree: LabelTree) -> dict[str, Box]:
     return boxes
 
 
-def mix_case(image: np.ndarray, node_map: np.ndarray, partner_image: np.ndarray, partner_map: np.ndarray, tree: LabelTree, alpha: float) -> MixedCase:
+def mix_case(
+    image: np.ndarray,
+    node_map: np.ndarray,
+    partner_image: np.ndarray,
+    partner_map: np.ndarray,
+    tree: LabelTree,
+    alpha: float,
+) -> MixedCase:
     """Mix the partner's superclass regions into a whole case.
 
     Args:
@@ -157,7 +164,9 @@ class _Axis:
 
 def _linear(image: np.ndarray, steps: list[_Axis]) -> np.ndarray:
     """Linear interpolation of ``(C, *other)``, one axis after the other; only what the patch needs is read."""
-    part = image[(slice(None), *(slice(int(step.below[0]), int(step.above[-1]) + 1) for step in steps))].astype(np.float32)
+    part = image[(slice(None), *(slice(int(step.below[0]), int(step.above[-1]) + 1) for step in steps))].astype(
+        np.float32
+    )
     for axis, step in enumerate(steps, start=1):
         first = int(step.below[0])
         share = step.share.reshape([-1 if other == axis else 1 for other in range(part.ndim)])
@@ -166,11 +175,21 @@ def _linear(image: np.ndarray, steps: list[_Axis]) -> np.ndarray:
     return part
 
 
-def _check(image: np.ndarray, node_map: np.ndarray, partner_image: np.ndarray, partner_map: np.ndarray, window: Box) -> None:
+def _check(
+    image: np.ndarray, node_map: np.ndarray, partner_image: np.ndarray, partner_map: np.ndarray, window: Box
+) -> None:
     for what, picture, labels in (("case", image, node_map), ("partner", partner_image, partner_map)):
         if picture.shape[1:] != labels.shape:
-            raise DatasetError(f"the {what}'s image has the shape {picture.shape} and its label map {labels.shape}; they must be on one grid.")
+            raise DatasetError(
+                f"the {what}'s image has the shape {picture.shape} and its label map {labels.shape}; they must be on one grid."
+            )
     if image.shape[0] != partner_image.shape[0] or image.ndim != partner_image.ndim:
-        raise DatasetError(f"a case of shape {image.shape} cannot be mixed with one of shape {partner_image.shape}; channels and dimensions must be equal.")
-    if len(window) != node_map.ndim or any(not 0 <= low < high <= size for (low, high), size in zip(window, node_map.shape, strict=True)):
-        raise DatasetError(f"the window {window} does not lie in a case of shape {node_map.shape}; crop inside it and pad afterwards.")
+        raise DatasetError(
+            f"a case of shape {image.shape} cannot be mixed with one of shape {partner_image.shape}; channels and dimensions must be equal."
+        )
+    if len(window) != node_map.ndim or any(
+        not 0 <= low < high <= size for (low, high), size in zip(window, node_map.shape, strict=True)
+    ):
+        raise DatasetError(
+            f"the window {window} does not lie in a case of shape {node_map.shape}; crop inside it and pad afterwards."
+        )

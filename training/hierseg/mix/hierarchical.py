@@ -141,10 +141,14 @@ class HierarchicalMix(nn.Module):
         if self.mode == "off":
             return MixLoss(nothing, tau, nothing, nothing)
         if self.needs_partner and (mixed_image is None or mixed_label is None or mixed_weight is None):
-            raise ConfigError(f"the mixing mode '{self.mode}' needs mixed images; give them, or choose 'pseudo' or 'off'.")
+            raise ConfigError(
+                f"the mixing mode '{self.mode}' needs mixed images; give them, or choose 'pseudo' or 'off'."
+            )
         pseudo = None
         if self.mode != "mixup":
-            turn = draw_turn(image.shape[2:], self.tree, rng, spacing=self.spacing, left_right_axis=self.left_right_axis)
+            turn = draw_turn(
+                image.shape[2:], self.tree, rng, spacing=self.spacing, left_right_axis=self.left_right_axis
+            )
             pseudo = pseudo_label(model, image, node_map, tau, turn, self.criterion, leaf_logits=leaf_logits)
         if mixed_image is None or mixed_label is None or mixed_weight is None or self.mode == "pseudo":
             target = self.target(pseudo, None, None)
@@ -153,11 +157,16 @@ class HierarchicalMix(nn.Module):
             target = self.target(pseudo, mixed_label, mixed_weight)
             logits = model(mixed_image).leaf_logits
         loss = self.ramp_weight(iteration) * self.criterion(logits, target)
-        shares = (nothing if pseudo is None else (pseudo >= 0).float().mean(), nothing if mixed_weight is None else (mixed_weight > 0).float().mean())
+        shares = (
+            nothing if pseudo is None else (pseudo >= 0).float().mean(),
+            nothing if mixed_weight is None else (mixed_weight > 0).float().mean(),
+        )
         return MixLoss(loss, tau, *shares)
 
     @torch.no_grad()
-    def target(self, pseudo: torch.Tensor | None, mixed_label: torch.Tensor | None, mixed_weight: torch.Tensor | None) -> torch.Tensor:
+    def target(
+        self, pseudo: torch.Tensor | None, mixed_label: torch.Tensor | None, mixed_weight: torch.Tensor | None
+    ) -> torch.Tensor:
         """The soft target ``a · onehot(z) + (1 − a) · z_pse``, float32 ``(B, K, *spatial)``.
 
         Args:

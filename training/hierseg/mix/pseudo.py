@@ -61,7 +61,11 @@ def pseudo_label(
 @contextlib.contextmanager
 def _frozen_statistics(model: object) -> Iterator[None]:
     """Batch normalization normalizes as its mode says, but does not take turned images into its running statistics."""
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)] if isinstance(model, nn.Module) else []
+    layers = (
+        [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+        if isinstance(model, nn.Module)
+        else []
+    )
     before = [(layer, layer.momentum, layer.num_batches_tracked) for layer in layers]
     try:
         for layer, _, counted in before:

@@ -49,7 +49,12 @@ class Turn:
 
 
 def draw_turn(
-    shape: Sequence[int], tree: LabelTree, rng: np.random.Generator, *, spacing: Sequence[float] | None = None, left_right_axis: int | None = 0
+    shape: Sequence[int],
+    tree: LabelTree,
+    rng: np.random.Generator,
+    *,
+    spacing: Sequence[float] | None = None,
+    left_right_axis: int | None = 0,
 ) -> Turn:
     """Draw a transformation as paper A does: zero to three quarter turns, then a flip along one axis.
 
@@ -65,7 +70,9 @@ def draw_turn(
     planes = []
     if spacing is not None:
         for first, second in combinations(range(len(shape)), 2):
-            square = shape[first] == shape[second] and abs(spacing[first] - spacing[second]) <= 1e-3 * abs(spacing[first])
+            square = shape[first] == shape[second] and abs(spacing[first] - spacing[second]) <= 1e-3 * abs(
+                spacing[first]
+            )
             if square and not (sided and left_right_axis in (first, second)):
                 planes.append((first, second))
     swap = opposite_channels(tree) if sided else None

@@ -155,7 +155,9 @@ def _shared(heads: SharedHeads, tree: LabelTree, state: State, source: LabelTree
             _write(heads.leaf, index, weight[rows].mean(dim=0), bias[rows].mean() + origin.shift)
 
 
-def _separate(heads: SeparateHeads, tree: LabelTree, state: State, source: LabelTree, plan: Mapping[str, _Origin]) -> None:
+def _separate(
+    heads: SeparateHeads, tree: LabelTree, state: State, source: LabelTree, plan: Mapping[str, _Origin]
+) -> None:
     before = {node.path: index for index, node in enumerate(source.top_level)}
     for index, node in enumerate(tree.top_level):
         if node.path not in before:
@@ -183,22 +185,34 @@ def _check_source(model: HierarchicalSegmenter, state: State, source: LabelTree)
     separate = isinstance(model.heads, SeparateHeads)
     if separate != any(name.startswith("heads.branches.") for name in state):
         was, now = ("off", "on") if separate else ("on", "off")
-        raise ConfigError(f"the source was trained with separate normalization {was}, the new network has it {now}; use the source's setting.")
+        raise ConfigError(
+            f"the source was trained with separate normalization {was}, the new network has it {now}; use the source's setting."
+        )
     hidden = model.trunk.out_channels
     if separate:
         inner = [(index, node) for index, node in enumerate(source.top_level) if not source.is_leaf(node)]
-        fits = sum(name.startswith("heads.superclass.") and name.endswith(".weight") for name in state) == len(source.top_level)
-        fits = fits and all(_rows(state, f"heads.leaf.{index}.weight") == len(source.leaves_under(node)) for index, node in inner)
+        fits = sum(name.startswith("heads.superclass.") and name.endswith(".weight") for name in state) == len(
+            source.top_level
+        )
+        fits = fits and all(
+            _rows(state, f"heads.leaf.{index}.weight") == len(source.leaves_under(node)) for index, node in inner
+        )
         prior = {state[f"heads.leaf.{index}.weight"].shape[1] > hidden for index, _ in inner} if fits else set()
     else:
-        fits = _rows(state, "heads.superclass.weight") == len(source.top_level) and _rows(state, "heads.leaf.weight") == len(source.leaves)
+        fits = _rows(state, "heads.superclass.weight") == len(source.top_level) and _rows(
+            state, "heads.leaf.weight"
+        ) == len(source.leaves)
         prior = {state["heads.leaf.weight"].shape[1] > hidden} if fits else set()
     if not fits:
-        raise ConfigError(f"the source's output weights do not belong to its label tree '{source.name}'; get the bundle again.")
+        raise ConfigError(
+            f"the source's output weights do not belong to its label tree '{source.name}'; get the bundle again."
+        )
     same_width = state["heads.branches.0.2.weight" if separate else "heads.branch.2.weight"].shape[0] == hidden
     if same_width and prior == {not model.heads.prior_concatenation}:
         was, now = ("off", "on") if model.heads.prior_concatenation else ("on", "off")
-        raise ConfigError(f"the source was trained with prior concatenation {was}, the new network has it {now}; use the source's setting.")
+        raise ConfigError(
+            f"the source was trained with prior concatenation {was}, the new network has it {now}; use the source's setting."
+        )
 
 
 def _copy_trunk(model: HierarchicalSegmenter, state: State) -> int:
@@ -211,26 +225,38 @@ def _copy_trunk(model: HierarchicalSegmenter, state: State) -> int:
             break
         theirs = given[name].shape
         if theirs != tensor.shape:
-            first_layer = len(theirs) == tensor.ndim > 1 and theirs[0] == tensor.shape[0] and tensor.shape[1] == channels and theirs[2:] == tensor.shape[2:]
+            first_layer = (
+                len(theirs) == tensor.ndim > 1
+                and theirs[0] == tensor.shape[0]
+                and tensor.shape[1] == channels
+                and theirs[2:] == tensor.shape[2:]
+            )
             if first_layer:
-                raise ConfigError(f"the source reads {theirs[1]} image channels, the new network {channels}; use images with the source's channels or train from the start.")
+                raise ConfigError(
+                    f"the source reads {theirs[1]} image channels, the new network {channels}; use images with the source's channels or train from the start."
+                )
             raise ConfigError(
                 f"the trunk's tensor '{name}' has the shape {tuple(theirs)} in the source and {tuple(tensor.shape)} in the new network; use the source's trunk, width and dimensions."
             )
     if own.keys() != given.keys():
-        name = sorted(own.keys() ^ given.keys())[0]
-        raise ConfigError(f"the source has another trunk (they differ in the tensor '{name}'); use the source's trunk and its arguments.")
+        name = min(own.keys() ^ given.keys())
+        raise ConfigError(
+            f"the source has another trunk (they differ in the tensor '{name}'); use the source's trunk and its arguments."
+        )
     model.trunk.load_state_dict(given)
     return len(given)
 
 
 def _load_branch(module: nn.Module, state: State, prefix: str) -> None:
-    module.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)})
+    module.load_state_dict(
+        {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    )
 
 
 def _write(conv: nn.Module, row: int, weight: torch.Tensor, bias: torch.Tensor) -> None:
-    conv.weight[row] = weight.to(conv.weight)
-    conv.bias[row] = bias.to(conv.bias)
+    for name, given in (("weight", weight), ("bias", bias)):
+        own = conv.get_parameter(name)
+        own[row] = given.to(own)
 
 
 def _rows(state: State, name: str) -> int:

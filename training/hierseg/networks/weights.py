@@ -50,7 +50,9 @@ def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         state = load_file(str(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise BundleError(f"{path}: not a readable safetensors file ({error}); get the bundle again, pickles are not opened.") from error
+        raise BundleError(
+            f"{path}: not a readable safetensors file ({error}); get the bundle again, pickles are not opened."
+        ) from error
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
@@ -71,9 +73,13 @@ def load_into(model: torch.nn.Module, state: Mapping[str, torch.Tensor], where: 
         problems.append(f"has {_names(extra)} that the network does not know")
     if misshapen:
         name = misshapen[0]
-        problems.append(f"has {_names(misshapen)} of another shape ({tuple(state[name].shape)} instead of {tuple(own[name].shape)})")
+        problems.append(
+            f"has {_names(misshapen)} of another shape ({tuple(state[name].shape)} instead of {tuple(own[name].shape)})"
+        )
     if problems:
-        raise BundleError(f"{where}: the weights do not fit the bundle's network and label tree: the file {' and '.join(problems)}; get the bundle again.")
+        raise BundleError(
+            f"{where}: the weights do not fit the bundle's network and label tree: the file {' and '.join(problems)}; get the bundle again."
+        )
     model.load_state_dict(dict(state))
 
 
