@@ -33,6 +33,9 @@ NETWORK = {
 LEARNING_RATE = 2e-3
 EMA_DECAY = 0.99
 SAVE_EVERY = 100
+# A batch is one patch of any contrast: its own statistics differ from the running ones that inference uses.  For the
+# last part of training the running ones are kept fixed and used, so that the weights fit what inference will do.
+FREEZE_NORM_AFTER = 0.5
 
 
 class Patches(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -53,6 +56,13 @@ def load_maps(folder: Path) -> tuple[list[np.ndarray], list[float]]:
     living = list(np.load(folder / "living.npz")["maps"])
     atlas = [one for path in sorted(folder.glob("atlas_*.npz")) for one in np.load(path)["maps"]]
     return living + atlas, [0.4 / len(living)] * len(living) + [0.6 / len(atlas)] * len(atlas)
+
+
+def freeze_norm(model: torch.nn.Module) -> None:
+    """Let batch normalization use its running statistics and leave them as they are."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def train(
@@ -90,6 +100,8 @@ def train(
     began = time.monotonic()
     mean = 0.0
     for iteration, (image, leaves) in enumerate(loader, start=start + 1):
+        if iteration > FREEZE_NORM_AFTER * iterations:
+            freeze_norm(model)
         image, leaves = image.to(device, memory_format=torch.channels_last_3d), leaves.to(device)
         with torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext():
             output = model(image)
