@@ -16,19 +16,19 @@ import contextlib
 import errno
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 -- the name that its own documentation uses
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 
 from hierseg.atomic import replacing
 from hierseg.errors import ImageError
+from hierseg.itk import read_dicom_folder, read_itk, write_itk
 from hierseg.labeltree import LabelTree
 
 __all__ = [
@@ -49,7 +49,6 @@ DICOM_ENDINGS = (".dcm", ".ima")
 MAX_SHEAR_DEGREES = 0.1
 """Axes may deviate so much from right angles; rounded direction cosines in files stay far below."""
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NIFTI_UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
@@ -167,13 +166,13 @@ def read_volume(path: str | Path) -> Volume:
     name = path.name.lower()
     with _telling(path):
         if path.is_dir():
-            array, affine, notes = _read_dicom_folder(path)
+            array, affine, notes = read_dicom_folder(path)
         elif path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty (0 bytes); copy it again.")
         elif name.endswith(NIFTI_ENDINGS):
             array, affine, notes = _read_nifti(path)
         elif name.endswith(ITK_ENDINGS + DICOM_ENDINGS):
-            array, affine = _from_itk(sitk.ReadImage(str(path)), path)
+            array, affine = read_itk(path)
             notes = []
         else:
             raise ImageError(
@@ -251,100 +250,6 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return array, affine, notes
 
 
-def _from_itk(image: sitk.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    components = image.GetNumberOfComponentsPerPixel()
-    if components > 1 or "complex" in image.GetPixelIDTypeAsString():
-        raise ImageError(
-            f"{path}: every voxel has {max(2, components)} components (color, vector or complex); give a gray-scale image."
-        )
-    dimension = image.GetDimension()
-    array = sitk.GetArrayFromImage(image).transpose()
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    spatial = min(3, dimension)
-    direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:spatial, :spatial]
-    affine = np.eye(4)
-    affine[:spatial, :spatial] = direction * np.array(image.GetSpacing()[:spatial])
-    affine[:spatial, 3] = image.GetOrigin()[:spatial]
-    return array, _LPS_TO_RAS @ affine
-
-
-def _read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    series = {
-        name: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name)
-        for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    }
-    series = {name: files for name, files in series.items() if files}
-    if not series:
-        raise ImageError(
-            f"{folder}: the folder holds no DICOM series; give the folder in which the .dcm files lie, or an image file."
-        )
-    notes = []
-    by_size = sorted(series, key=lambda name: (-len(series[name]), name))
-    if len(by_size) > 1:
-        listed = "; ".join(f"{_series_title(series[name][0])}, {len(series[name])} files" for name in by_size)
-        if len(series[by_size[0]]) == len(series[by_size[1]]):
-            raise ImageError(
-                f"{folder}: the folder holds {len(by_size)} series ({listed}) and no largest one; put the one you mean into a folder of its own."
-            )
-        notes.append(f"{folder}: the folder holds {len(by_size)} series ({listed}); the largest is taken.")
-    files = list(series[by_size[0]])
-    if len(files) == 1:
-        array, affine = _from_itk(sitk.ReadImage(files[0]), folder)
-        return array, affine, notes
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(files)
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # distances between slices are checked below, in a sentence
-    try:
-        array, affine = _from_itk(reader.Execute(), folder)
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    positions = _slice_positions(files)
-    if positions is not None:
-        _check_slice_distances(positions, affine, folder)
-        # The step between slices comes from their positions: a tilted gantry then shows as shear.
-        affine[:3, 2] = (positions[-1] - positions[0]) / (len(positions) - 1)
-        affine[:3, 3] = positions[0]
-    return array, affine, notes
-
-
-def _series_title(file: str) -> str:
-    header = _dicom_header(file)
-    text = header.GetMetaData("0008|103e").strip() if header.HasMetaDataKey("0008|103e") else ""
-    return f"'{text or 'without description'}'"
-
-
-def _dicom_header(file: str) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.SetImageIO("GDCMImageIO")
-    reader.ReadImageInformation()
-    return reader
-
-
-def _slice_positions(files: Sequence[str]) -> np.ndarray | None:
-    """Positions of the slices' first voxels in RAS, ``(slices, 3)``; None where a file does not say."""
-    found = []
-    for file in files:
-        header = _dicom_header(file)
-        if not header.HasMetaDataKey("0020|0032"):
-            return None
-        found.append([float(number) for number in header.GetMetaData("0020|0032").split("\\")])
-    return np.array(found) @ _LPS_TO_RAS[:3, :3]
-
-
-def _check_slice_distances(positions: np.ndarray, affine: np.ndarray, folder: Path) -> None:
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    steps = np.abs(np.diff(positions @ (normal / np.linalg.norm(normal))))
-    low, high = float(steps.min()), float(steps.max())
-    if high - low > max(0.02 * float(np.median(steps)), 0.01):
-        raise ImageError(
-            f"{folder}: the slices of the series are {low:.3g} to {high:.3g} mm apart (slices missing, or several scans in one series); "
-            "export the series again, complete, or resample it to equal distances."
-        )
-
-
 def _three_axes(array: np.ndarray, path: Path) -> tuple[np.ndarray, list[str]]:
     if array.size == 0:
         raise ImageError(f"{path}: the image has no voxels (size {_numbers(array.shape)}); check the file.")
@@ -370,41 +275,43 @@ def _three_axes(array: np.ndarray, path: Path) -> tuple[np.ndarray, list[str]]:
 # -- writing --------------------------------------------------------------------------------------------------------
 
 
-def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None:
+def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray, *, shown: str | Path | None = None) -> None:
     """Write an image atomically, in the format that its ending names; integers are written as they are, never scaled.
 
     Args:
         path: ends in ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``.
         array: ``(x, y, z)`` or ``(x, y, z, t)``; bool becomes uint8, 64-bit types become 32-bit ones.
         affine: 4×4, voxel index → millimeters in RAS.
+        shown: the name for error messages, where ``path`` is a temporary file.
 
     Raises:
         ImageError: the ending is unknown, the disk is full, or the folder cannot be written.
     """
     path = Path(path)
+    shown = path if shown is None else shown
     narrow = {"bool": np.uint8, "int64": np.int32, "uint64": np.uint32, "float64": np.float32, "float16": np.float32}
     array = np.asarray(array)
     array = array.astype(narrow[array.dtype.name]) if array.dtype.name in narrow else array
     name = path.name.lower()
     if not name.endswith((*NIFTI_ENDINGS, ".nrrd", ".mha")):
-        raise ImageError(f"{path}: images are written as .nii.gz, .nii, .nrrd or .mha; give the file such an ending.")
+        raise ImageError(f"{shown}: images are written as .nii.gz, .nii, .nrrd or .mha; give the file such an ending.")
     try:
         with replacing(path) as temporary:
             if name.endswith(NIFTI_ENDINGS):
                 _write_nifti(temporary, array, np.asarray(affine, dtype=np.float64))
             else:
-                _write_itk(temporary, array, np.asarray(affine, dtype=np.float64))
+                write_itk(temporary, array, np.asarray(affine, dtype=np.float64))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ImageError(
-                f"{path}: the disk is full, nothing was written; free some space or choose another folder."
+                f"{shown}: the disk is full, nothing was written; free some space or choose another folder."
             ) from error
         raise ImageError(
-            f"{path}: the file cannot be written ({error.strerror or error}); choose a folder that you may write to."
+            f"{shown}: the file cannot be written ({error.strerror or error}); choose a folder that you may write to."
         ) from error
     except RuntimeError as error:
         raise ImageError(
-            f"{path}: the file cannot be written; the disk may be full, or the folder not yours.",
+            f"{shown}: the file cannot be written; the disk may be full, or the folder not yours.",
             hint=str(error).strip(),
         ) from error
 
@@ -415,21 +322,6 @@ def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm", "sec" if array.ndim == 4 else "unknown")
     nib.save(image, path)
-
-
-def _write_itk(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    dimension = array.ndim
-    lps = _LPS_TO_RAS @ affine
-    spacing = np.ones(dimension)
-    spacing[:3] = spacing_of(lps)
-    direction, origin = np.eye(dimension), np.zeros(dimension)
-    direction[:3, :3] = lps[:3, :3] / spacing[:3]
-    origin[:3] = lps[:3, 3]
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose()), isVector=False)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection(direction.ravel().tolist())
-    image.SetOrigin(origin.tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
 
 
 def _numbers(values: Any) -> str:

@@ -171,7 +171,7 @@ class Preprocessor:
         for volume in volumes:
             if volume.array.ndim != 3:
                 raise ImageError(
-                    f"{_where(volume)}: the image has {volume.frames} frames where one 3D image is needed; take one frame."
+                    f"{_where(volume)}: the image's array has the size {volume.array.shape} where one 3D image is needed; take one frame or channel."
                 )
             check_geometry(volume.affine, _where(volume))
             check_intensities(volume.array, _where(volume))

@@ -113,10 +113,9 @@ def predict_prepared(
                     total[place] += weight
                 if progress is not None:
                     progress("network", min(1.0, (start + batch) / len(tiles)))
-            superclass, leaf, total = (
-                tensor[(..., *(slice(extent) for extent in size))] for tensor in (superclass, leaf, total)
-            )
-            return Probabilities(superclass.div_(total), leaf.div_(total))
+            x, y, z = size
+            total = total[:x, :y, :z]
+            return Probabilities(superclass[:, :x, :y, :z].div_(total), leaf[:, :x, :y, :z].div_(total))
     finally:
         model.train(was_training)
 
