@@ -1,0 +1,141 @@
+"""What callers of the worker client see: a job, its progress, its result, its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from hierseg.errors import WorkerError
+from hierseg.labeltree import LabelTree
+
+
+class JobState(Enum):
+    """Where a job stands."""
+
+    RUNNING = "running"
+    CANCELING = "canceling"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        stage: what is being done, in a word or two.
+        fraction: 0 to 1 of this stage.
+        seconds_left: of this stage; None while unknown.
+    """
+
+    stage: str
+    fraction: float
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class PredictionResult:
+    """A segmented case, on the first image's grid.
+
+    Attributes:
+        labels: ``(x, y, z)`` (or with frames ``(x, y, z, t)``) node values, the deepest accepted node of each voxel.
+        superclass: the same shape, values of top-level nodes.
+        confidence: the same shape.
+        affine: 4×4, voxel index → RAS mm.
+        tree: the bundle's label tree.
+        bundle: ``name@version``.
+        stages: seconds by stage.
+        warm: the model was in memory already.
+        device: where it ran.
+        notes: sentences for the user.
+        summary: milliliters by node path.
+    """
+
+    labels: np.ndarray
+    superclass: np.ndarray
+    confidence: np.ndarray | None
+    affine: np.ndarray
+    tree: LabelTree
+    bundle: str
+    stages: Mapping[str, float]
+    warm: bool
+    device: str = ""
+    notes: tuple[str, ...] = ()
+    summary: Mapping[str, float] = field(default_factory=dict)
+
+
+class RemoteError(WorkerError):
+    """What the worker answered instead of a result, or why no answer can come any more.
+
+    Args:
+        sentence: for the user.
+        hint: what to do.
+        kind: the error's class on the worker ("ImageError", "OutOfMemory", "Canceled", "WorkerDied", ...).
+        traceback: for a report, where the error is the program's fault; or the worker's last lines.
+    """
+
+    def __init__(self, sentence: str, *, hint: str = "", kind: str = "WorkerError", traceback: str = "") -> None:
+        super().__init__(sentence, hint=hint)
+        self._kind = kind
+        self.traceback = traceback
+
+    @property
+    def kind(self) -> str:
+        """The error's class on the worker."""
+        return self._kind
+
+    @property
+    def canceled(self) -> bool:
+        """Whether this is the answer to a cancel."""
+        return self._kind == "Canceled"
+
+
+@dataclass(eq=False)
+class Job:
+    """One request; callbacks are called in the client's thread, ``on_result`` or ``on_error`` exactly once."""
+
+    kind: str
+    on_progress: Callable[[Progress], None] | None = None
+    on_result: Callable[[Any], None] | None = None
+    on_error: Callable[[RemoteError], None] | None = None
+    state: JobState = JobState.RUNNING
+    progress: Progress | None = None
+    result: Any = None
+    error: RemoteError | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result or the error is there."""
+        return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELED)
+
+    def advance(self, progress: Progress) -> None:
+        """Note progress."""
+        if self.state is JobState.RUNNING:
+            self.progress = progress
+            if self.on_progress is not None:
+                self.on_progress(progress)
+
+    def succeed(self, result: Any) -> None:
+        """End with a result; after a cancel the result is thrown away."""
+        if self.finished:
+            return
+        if self.state is JobState.CANCELING:
+            self.fail(RemoteError("Canceled.", kind="Canceled"))
+            return
+        self.state, self.result = JobState.DONE, result
+        if self.on_result is not None:
+            self.on_result(result)
+
+    def fail(self, error: RemoteError) -> None:
+        """End with an error; after a cancel every end counts as canceled."""
+        if self.finished:
+            return
+        if self.state is JobState.CANCELING and not error.canceled:
+            error = RemoteError("Canceled.", kind="Canceled")
+        self.state, self.error = JobState.CANCELED if error.canceled else JobState.FAILED, error
+        if self.on_error is not None:
+            self.on_error(error)
