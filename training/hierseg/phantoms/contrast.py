@@ -88,7 +88,7 @@ def _thick_slices(image: np.ndarray, rng: np.random.Generator, size: np.ndarray,
     if rng.random() > 0.5 * strength:
         return image
     axis = int(rng.integers(image.ndim))
-    thickness = rng.uniform(size[axis], 6.0) / size[axis]
+    thickness = rng.uniform(size[axis], max(6.0, size[axis])) / size[axis]
     if thickness <= 1.2 or image.shape[axis] < 8:
         return image
     sigma = np.zeros(image.ndim)
