@@ -1,0 +1,1 @@
+"""Our formats into others: one module a format."""
