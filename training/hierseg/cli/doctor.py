@@ -86,8 +86,6 @@ def examine() -> Iterator[Finding]:
 
 def _python() -> Finding:
     found = f"{platform.python_version()} ({sys.executable}), {platform.platform()}"
-    if sys.version_info < (3, 11):
-        return Finding("python", "missing", found, "install Python 3.11 or newer, and hierseg in it.")
     return Finding("python", "ok", found)
 
 
@@ -137,7 +135,7 @@ def _version(package: str) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("+")[0].split(".")[:3] if part.isdigit())
+    return tuple(int(part) for part in version.split("+", maxsplit=1)[0].split(".")[:3] if part.isdigit())
 
 
 def _machine() -> Iterator[Finding]:
@@ -230,8 +228,14 @@ def _torch() -> Iterator[Finding]:
     except (ImportError, OSError, RuntimeError) as error:
         yield Finding("torch", "missing", f"does not start ({error})", "install torch again, in a fresh environment.")
         return
-    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
-    yield Finding("torch", "ok", f"{torch.__version__}, built {'for ' if torch.version.cuda else ''}{built}")
+    version = str(torch.__version__)
+    found = f"{version}, built {f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'without CUDA'}"
+    if _numbers(version) < (2, 8):
+        yield Finding("torch", "limited", found, "made for 2.8 or newer: upgrade torch.")
+    elif _numbers(version)[:2] == (2, 9) and torch.version.cuda:
+        yield Finding("torch", "limited", found, "3D convolutions are slow in 2.9: install 2.8, or 2.10 or newer.")
+    else:
+        yield Finding("torch", "ok", found)
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)
