@@ -159,7 +159,9 @@ def array_of(image: vtk.vtkImageData) -> np.ndarray:
     return flat.reshape(size_z, size_y, size_x, components).transpose(2, 1, 0, 3)
 
 
-def image_like(dtype: Any, shape: tuple[int, ...], offset: tuple[int, ...] = (0, 0, 0), oriented: bool = False) -> vtk.vtkImageData:
+def image_like(
+    dtype: Any, shape: tuple[int, ...], offset: tuple[int, ...] = (0, 0, 0), oriented: bool = False
+) -> vtk.vtkImageData:
     """A new image of zeros with vtk's own memory; fill it through :func:`array_of`."""
     from vtk.util import numpy_support
 
@@ -183,7 +185,11 @@ def vtk_scalars_dtype(dtype: np.dtype) -> np.dtype:
 
 
 def make_volume(
-    scene: slicer.vtkMRMLScene, array: np.ndarray, affine: np.ndarray, name: str, class_name: str = "vtkMRMLScalarVolumeNode"
+    scene: slicer.vtkMRMLScene,
+    array: np.ndarray,
+    affine: np.ndarray,
+    name: str,
+    class_name: str = "vtkMRMLScalarVolumeNode",
 ) -> slicer.vtkMRMLVolumeNode:
     """A new volume node with the array's voxels (x, y, z) at the given own matrix."""
     array = np.asarray(array, dtype=vtk_scalars_dtype(array.dtype))

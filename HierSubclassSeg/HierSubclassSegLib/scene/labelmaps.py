@@ -8,17 +8,14 @@ A *label map* here is an array (x, y, z) of node values, ``tree.unlabelled`` whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import slicer
+
 from hierseg.labeltree import LabelTree, Node
-
-from HierSubclassSegLib.scene import geometry, layers, tags, tree_store
-
-#: lower corner (included) and upper corner (excluded) of a box of voxels
-Box = tuple[tuple[int, int, int], tuple[int, int, int]]
+from HierSubclassSegLib.scene import geometry, lattice, layers, tags, tree_store
 
 _GROUPS_AT_ONCE = 32
 
@@ -44,7 +41,9 @@ def depth_first(tree: LabelTree) -> Iterator[Node]:
 
 def child_table(tree: LabelTree, members: Sequence[Node]) -> np.ndarray:
     """Table from voxel value to 1 + the index of the member at or above that value's node; 0 elsewhere."""
-    below = {node.value: index for index, member in enumerate(members, 1) for node in (member, *tree.descendants(member))}
+    below = {
+        node.value: index for index, member in enumerate(members, 1) for node in (member, *tree.descendants(member))
+    }
     return tree.lookup(below, 0).astype(np.uint8 if len(members) < 255 else np.uint16)
 
 
@@ -94,7 +93,10 @@ def fill(
     labels = _checked(tree, labels, "the label map")
     top = labels if superclass is None else _checked(tree, superclass, "the superclass map")
     parents: list[Node | None] = [None, *(node for node in tree.nodes if not tree.is_leaf(node))]
-    inside = [child_table(tree, [node for node in tree.children(parent) if node.name not in leave_out]) > 0 for parent in parents]
+    inside = [
+        child_table(tree, [node for node in tree.children(parent) if node.name not in leave_out]) > 0
+        for parent in parents
+    ]
     boxes, present = group_boxes(labels, inside)
     if top is not labels:
         top_boxes, top_present = group_boxes(top, inside[:1])
@@ -121,7 +123,7 @@ def fill(
     return added
 
 
-def group_boxes(labels: np.ndarray, inside: Sequence[np.ndarray]) -> tuple[list[Box | None], set[int]]:
+def group_boxes(labels: np.ndarray, inside: Sequence[np.ndarray]) -> tuple[list[lattice.Box | None], set[int]]:
     """The smallest box around the voxels of each group of values, and the values that occur.
 
     Args:
@@ -132,7 +134,7 @@ def group_boxes(labels: np.ndarray, inside: Sequence[np.ndarray]) -> tuple[list[
         One box a group, None where no voxel belongs to it; and the set of values.
     """
     seen = np.zeros(len(inside[0]), dtype=bool)
-    boxes: list[Box | None] = []
+    boxes: list[lattice.Box | None] = []
     for start in range(0, len(inside), _GROUPS_AT_ONCE):
         chunk = inside[start : start + _GROUPS_AT_ONCE]
         # One bit a group, so that one pass over the voxels serves them all.
@@ -155,12 +157,16 @@ def group_boxes(labels: np.ndarray, inside: Sequence[np.ndarray]) -> tuple[list[
     return boxes, {int(value) for value in np.flatnonzero(seen)}
 
 
-def group_image(labels: np.ndarray, table: np.ndarray, box: Box | None, affine: np.ndarray) -> slicer.vtkOrientedImageData:
+def group_image(
+    labels: np.ndarray, table: np.ndarray, box: lattice.Box | None, affine: np.ndarray
+) -> slicer.vtkOrientedImageData:
     """The shared label map of one parent's children: ``table[labels]`` within the box, at its place."""
     # One voxel of nothing for an empty group: Slicer's label map operations expect an image with an extent.
     lower, upper = box or ((0, 0, 0), (1, 1, 1))
     place = tuple(slice(low, high) for low, high in zip(lower, upper, strict=True))
-    image = geometry.image_like(table.dtype, [high - low for low, high in zip(lower, upper, strict=True)], lower, oriented=True)
+    image = geometry.image_like(
+        table.dtype, [high - low for low, high in zip(lower, upper, strict=True)], lower, oriented=True
+    )
     if box is not None:
         geometry.array_of(image)[...] = table[labels[place]]
     image.SetImageToWorldMatrix(geometry.to_vtk(affine))
@@ -204,6 +210,7 @@ def read(
     segmentation_node: slicer.vtkMRMLSegmentationNode,
     tree: LabelTree,
     grid: geometry.Grid,
+    nodes_of: Mapping[str, Node] | None = None,
 ) -> np.ndarray:
     """The label map that the segments say: the deepest node at each voxel, ``unlabelled`` where there is none.
 
@@ -214,6 +221,7 @@ def read(
         segmentation_node: any segmentation whose segments carry our tags.
         tree: its tree.
         grid: where the result lies; other grids and parent transforms are resampled through world space, nearest voxel.
+        nodes_of: the node of each segment by ID, for a segmentation without tags; default: what the tags say.
 
     Returns:
         Node values ``(x, y, z)``, of the tree's dtype.
@@ -221,15 +229,25 @@ def read(
     Raises:
         SceneError: the segmentation is under a non-linear transform.
     """
-    parts, nodes = _parts(segmentation_node, tree, grid)
+    if nodes_of is None:
+        nodes_of = {
+            segment_id: tree.node(path)
+            for path, segment_id in tree_store.segments_by_path(segmentation_node, tree).items()
+        }
+    parts, nodes = _parts(segmentation_node, nodes_of, grid)
     result = np.full(grid.shape, tree.unlabelled, dtype=tree.dtype)
     chain = [[*reversed(tree.ancestors(node)), node] for node in nodes]
     numbers = {node.name: number for number, node in enumerate(tree.nodes, 1)}
     winner = np.zeros(grid.shape, dtype=np.uint16)
     for depth in range(max((node.depth for node in nodes), default=0)):
         # For each segment (rank 0: none): the tree node at this depth, and the one above it, by number.
-        at = np.array([0, *(numbers[names[depth].name] if len(names) > depth else 0 for names in chain)], dtype=np.uint16)
-        above = np.array([0, *(numbers[names[depth - 1].name] if depth and len(names) > depth else 0 for names in chain)], dtype=np.uint16)
+        at = np.array(
+            [0, *(numbers[names[depth].name] if len(names) > depth else 0 for names in chain)], dtype=np.uint16
+        )
+        above = np.array(
+            [0, *(numbers[names[depth - 1].name] if depth and len(names) > depth else 0 for names in chain)],
+            dtype=np.uint16,
+        )
         latest = np.zeros(grid.shape, dtype=np.uint16)
         for ranks, place in parts:
             there = np.where((at[ranks] > 0) & (above[ranks] == (winner[place] if depth else 0)), ranks, 0)
@@ -240,6 +258,12 @@ def read(
         values = np.array([0, *(node.value for node in tree.nodes)], dtype=tree.dtype)
         np.copyto(result, values[winner], where=winner > 0)
     return result
+
+
+def ids_of(segmentation_node: slicer.vtkMRMLSegmentationNode, nodes: Collection[Node]) -> list[str]:
+    """The IDs of the segments of some nodes, as far as they have one."""
+    found = (tree_store.segment_id_of(segmentation_node, node) for node in nodes)
+    return [segment_id for segment_id in found if segment_id is not None]
 
 
 def segment_mask(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, grid: geometry.Grid) -> np.ndarray:
@@ -254,19 +278,18 @@ def segment_mask(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: 
 
 
 def _parts(
-    segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, grid: geometry.Grid
+    segmentation_node: slicer.vtkMRMLSegmentationNode, nodes_of: Mapping[str, Node], grid: geometry.Grid
 ) -> tuple[list[tuple[np.ndarray, tuple[slice, ...]]], list[Node]]:
     """Each layer as an array of ranks (1 + place in the list of segments, 0 for none) with its place in the grid."""
     parent = geometry.parent_to_world(segmentation_node)
     images: dict[str, slicer.vtkOrientedImageData] = {}
     ranks_of: dict[str, dict[int, int]] = {}
     nodes: list[Node] = []
-    of_segment = {segment_id: tree.node(path) for path, segment_id in tree_store.segments_by_path(segmentation_node, tree).items()}
     for segment_id, segment in tree_store.segments(segmentation_node):
         image = layers.label_map(segment)
-        if segment_id not in of_segment or image is None or image.GetNumberOfPoints() == 0:
+        if segment_id not in nodes_of or image is None or image.GetNumberOfPoints() == 0:
             continue
-        nodes.append(of_segment[segment_id])
+        nodes.append(nodes_of[segment_id])
         key = layers.address(image)
         images[key] = image
         ranks_of.setdefault(key, {})[segment.GetLabelValue()] = len(nodes)
@@ -296,7 +319,7 @@ def _layer_on_grid(
     if shift is None:
         moved = geometry.resample(image, world, grid, linear=False, fill=0)
         return _integers(geometry.array_of(moved)), (slice(None),) * 3
-    array, first = layers.view(image)
+    array, first = lattice.view(image)
     source, target = [], []
     for axis in range(3):
         # Grid voxel v is the layer's lattice index v + shift.

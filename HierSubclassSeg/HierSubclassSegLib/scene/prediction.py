@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import slicer
-from hierseg.labeltree import LabelTree
 
+from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import geometry, labelmaps, tags, tree_store
 
 #: node reference roles
@@ -110,7 +110,9 @@ def volumes_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> list[slicer
     found = [segmentation_node.GetNthNodeReference(VOLUMES, index) for index in range(count)]
     found = [node for node in found if node is not None]
     if not found:
-        reference = segmentation_node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+        reference = segmentation_node.GetNodeReference(
+            slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        )
         found = [reference] if reference is not None else []
     return found
 
@@ -140,6 +142,8 @@ def _confidence_volume(
 ) -> slicer.vtkMRMLScalarVolumeNode:
     if confidence.dtype != np.uint8:
         confidence = np.rint(np.clip(np.nan_to_num(confidence), 0.0, 1.0) * 255.0).astype(np.uint8)
-    node = geometry.make_volume(volume.GetScene(), confidence, affine, volume.GetScene().GenerateUniqueName(f"{name} confidence"))
+    node = geometry.make_volume(
+        volume.GetScene(), confidence, affine, volume.GetScene().GenerateUniqueName(f"{name} confidence")
+    )
     geometry.place_beside(node, volume)
     return node

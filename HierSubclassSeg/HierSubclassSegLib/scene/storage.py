@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 import slicer
-from hierseg.atomic import replacing
 
+from hierseg.atomic import replacing
 from HierSubclassSegLib.scene import layers, tags, tree_store
 
 
@@ -34,7 +34,9 @@ def save_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path: s
             storage.SetFileName(str(temporary))
             storage.SetUseCompression(1)
             if not storage.WriteData(segmentation_node):
-                raise tags.SceneError(f"{path}: the segmentation '{segmentation_node.GetName()}' could not be written; check the folder and its space.")
+                raise tags.SceneError(
+                    f"{path}: the segmentation '{segmentation_node.GetName()}' could not be written; check the folder and its space."
+                )
     finally:
         after_saving(segmentation_node)
 
@@ -60,7 +62,9 @@ def load_segmentation(
     storage.SetFileName(str(path))
     if not storage.ReadData(node):
         scene.RemoveNode(node)
-        raise tags.SceneError(f"{path}: this file cannot be read as a segmentation; open it in Slicer's Add Data to see what it is.")
+        raise tags.SceneError(
+            f"{path}: this file cannot be read as a segmentation; open it in Slicer's Add Data to see what it is."
+        )
     node.CreateDefaultDisplayNodes()
     if volume_node is not None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
@@ -85,7 +89,9 @@ def save_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
             written = Path(folder) / path.name
             if not scene.WriteToMRB(str(written)) or not written.is_file():
-                raise tags.SceneError(f"{path}: the scene could not be written; give a name that ends in .mrb in a folder with free space.")
+                raise tags.SceneError(
+                    f"{path}: the scene could not be written; give a name that ends in .mrb in a folder with free space."
+                )
             written.replace(path)
     finally:
         for node in nodes:
@@ -152,7 +158,9 @@ class SavingObserver:
     def __enter__(self) -> SavingObserver:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _on_start_save(self, *_: object) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import vtk
+
 from hierseg.errors import HiersegError
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def set_tag(segment: slicer.vtkSegment, name: str, value: str) -> None:
         SceneError: the name holds ``:`` or ``|``, or the value holds ``|``: the file could not carry it.
     """
     if ":" in name or "|" in name or "|" in value:
-        raise SceneError(f"segment '{segment.GetName()}': the tag {name} = {value!r} holds '|' or ':', which .seg.nrrd cannot store; remove it.")
+        raise SceneError(
+            f"segment '{segment.GetName()}': the tag {name} = {value!r} holds '|' or ':', which .seg.nrrd cannot store; remove it."
+        )
     if get_tag(segment, name) != value:
         segment.SetTag(name, value)
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import slicer
-from hierseg.labeltree import LabelTree, Node
 
+from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import colors, tags, terminology
 
 #: attribute of the segmentation node: {fingerprint: tree}, newest last
@@ -50,7 +50,9 @@ def read_tree(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelTree | 
     known = _known_trees(segmentation_node)
     if fingerprint is None:
         # Without segments (all deleted, or none yet) the newest tree is the node's.
-        fingerprint = next(reversed(known), None) if segmentation_node.GetSegmentation().GetNumberOfSegments() == 0 else None
+        fingerprint = (
+            next(reversed(known), None) if segmentation_node.GetSegmentation().GetNumberOfSegments() == 0 else None
+        )
     return LabelTree.from_dict(known[fingerprint]) if fingerprint in known else None
 
 
@@ -91,7 +93,9 @@ def segment_id_of(segmentation_node: slicer.vtkMRMLSegmentationNode, node: Node 
     return None
 
 
-def node_of(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, tree: LabelTree | None = None) -> Node | None:
+def node_of(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, tree: LabelTree | None = None
+) -> Node | None:
     """The tree node of a segment, or None if the segment belongs to no node.  Give ``tree`` when asking often."""
     segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
     path = tags.get_tag(segment, tags.PATH) if segment else None
@@ -192,7 +196,9 @@ def mirror_state(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
     rehome(segmentation_node)
     state = read_state(segmentation_node)
     if state:
-        _set_home(segmentation_node, tags.STATE_JSON, _without_bar(json.dumps(state, separators=(",", ":"), sort_keys=True)))
+        _set_home(
+            segmentation_node, tags.STATE_JSON, _without_bar(json.dumps(state, separators=(",", ":"), sort_keys=True))
+        )
 
 
 def unmirror_state(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:

@@ -1,0 +1,219 @@
+"""Taking over: copying predicted voxels into an annotation, where no human has said anything finer.
+
+What a human painted is never overwritten: a voxel is copied only where the annotation carries nothing, the node being
+refined, or one of its ancestors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from hierseg.labeltree import LabelTree, Node
+from HierSubclassSegLib.scene import geometry, labelmaps, lattice, marks, prediction, tags, tree_store
+from HierSubclassSegLib.scene.annotation import complete_mask, prediction_of, reference_grid, source_of, tree_of
+
+
+def take_over(
+    annotation_node: slicer.vtkMRMLSegmentationNode,
+    node: Node | str,
+    where: np.ndarray | None = None,
+    *,
+    min_confidence: float | None = None,
+    prediction_node: slicer.vtkMRMLSegmentationNode | None = None,
+    save_state: Callable[[], Any] | None = None,
+) -> int:
+    """Copy what was predicted at and below a node into the annotation.
+
+    A voxel is copied where the prediction says ``node`` or one of its descendants, and the annotation carries nothing,
+    ``node`` itself or one of its ancestors.  Voxels that a complete slice has declared to be background, and locked
+    nodes, are left alone.
+
+    Args:
+        annotation_node: gets the voxels.
+        node: the node being refined; a superclass or any other.
+        where: bool ``(x, y, z)`` on :func:`reference_grid`, for example :func:`slice_mask` or :func:`component_mask`;
+            None: everywhere.
+        min_confidence: only where the prediction's confidence volume says at least this, 0..1.
+        prediction_node: default: the annotation's own prediction.
+        save_state: saves the state for undo; called once, before the first change, and not at all without one.
+
+    Returns:
+        The number of voxels copied.
+
+    Raises:
+        SceneError: there is no prediction or, with ``min_confidence``, no confidence volume; or siblings overlap.
+    """
+    predicted_by = prediction_node or prediction_of(annotation_node)
+    if predicted_by is None:
+        raise tags.SceneError(
+            f"the annotation '{annotation_node.GetName()}' has no prediction to take over from; run a model on its volume first."
+        )
+    tree = tree_of(annotation_node)
+    node = tree.node(node)
+    grid = reference_grid(annotation_node)
+    predicted = predicted_labels(predicted_by, tree, grid)
+    current = labelmaps.read(annotation_node, tree, grid)
+    chosen = tree.lookup({other.value: 1 for other in (node, *tree.descendants(node))}, 0).astype(bool)[predicted]
+    coarse = {tree.unlabelled, node.value, *(other.value for other in tree.ancestors(node))}
+    chosen &= tree.lookup(dict.fromkeys(coarse, 1), 0).astype(bool)[current]
+    chosen &= predicted != current
+    chosen &= ~(complete_mask(annotation_node, tree, grid.shape) & (current == tree.unlabelled))
+    locked = [tree.node(name).value for name in marks.untouchable(annotation_node, tree)]
+    if locked:
+        blocked = tree.lookup(dict.fromkeys(locked, 1), 0).astype(bool)
+        chosen &= ~blocked[predicted] & ~blocked[current]
+    if where is not None:
+        chosen &= where
+    if min_confidence is not None:
+        chosen &= confidence_on(predicted_by, grid) >= min_confidence
+    count = int(np.count_nonzero(chosen))
+    if count:
+        _write(annotation_node, tree, current, predicted, chosen, source_of(predicted_by), save_state)
+    return count
+
+
+def predicted_labels(
+    prediction_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, grid: geometry.Grid
+) -> np.ndarray:
+    """A prediction's label map in the values of another tree: its nodes are found by path, or their nearest ancestor."""
+    own = tree_of(prediction_node)
+    labels = labelmaps.read(prediction_node, own, grid)
+    if own == tree:
+        return labels
+    mapping = {}
+    for predicted in own.nodes:
+        known = next((other for other in (predicted, *own.ancestors(predicted)) if other.path in tree), None)
+        if known is not None:
+            mapping[predicted.value] = tree.node(known.path).value
+    return own.lookup(mapping, tree.unlabelled).astype(tree.dtype)[labels]
+
+
+def confidence_on(prediction_node: slicer.vtkMRMLSegmentationNode, grid: geometry.Grid) -> np.ndarray:
+    """The prediction's confidence, 0..1, float32 ``(x, y, z)`` on a grid.
+
+    Raises:
+        SceneError: the prediction has no confidence volume.
+    """
+    volume = prediction.confidence_of(prediction_node)
+    if volume is None:
+        raise tags.SceneError(
+            f"the prediction '{prediction_node.GetName()}' has no confidence volume; take over without a threshold, or predict again."
+        )
+    source = geometry.volume_grid(volume)
+    image = geometry.resample(volume.GetImageData(), source.world, grid, linear=False, fill=0)
+    return geometry.array_of(image).astype(np.float32) / np.float32(255)
+
+
+def slice_mask(grid: geometry.Grid, axis: int, index: int) -> np.ndarray:
+    """One slice of the grid, as bool ``(x, y, z)``."""
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[(slice(None),) * axis + (index,)] = True
+    return mask
+
+
+def component_mask(mask: np.ndarray, seed: tuple[int, int, int]) -> np.ndarray:
+    """The voxels of ``mask`` that are connected with the seed through faces; none if the seed is outside."""
+    if not mask[seed]:
+        return np.zeros_like(mask)
+    image = geometry.image_like(np.uint8, mask.shape)
+    geometry.array_of(image)[...] = mask
+    points = vtk.vtkPoints()
+    points.InsertNextPoint(*seed)
+    connectivity = vtk.vtkImageThresholdConnectivity()
+    connectivity.SetInputData(image)
+    connectivity.SetSeedPoints(points)
+    connectivity.ThresholdByUpper(1)
+    connectivity.SetInValue(1)
+    connectivity.SetOutValue(0)
+    connectivity.ReplaceInOn()
+    connectivity.ReplaceOutOn()
+    connectivity.Update()
+    return geometry.array_of(connectivity.GetOutput()) > 0
+
+
+def _write(
+    annotation_node: slicer.vtkMRMLSegmentationNode,
+    tree: LabelTree,
+    current: np.ndarray,
+    labels: np.ndarray,
+    chosen: np.ndarray,
+    source: str,
+    save_state: Callable[[], Any] | None,
+) -> None:
+    """Write ``labels`` into the annotation where ``chosen``: the node itself and everything above it."""
+    grid = reference_grid(annotation_node)
+    gained = {
+        other.name
+        for value in np.unique(labels[chosen])
+        for other in (tree.by_value(value), *tree.ancestors(tree.by_value(value)))
+    }
+    plans = []
+    for parent in (None, *(node for node in tree.nodes if not tree.is_leaf(node))):
+        if any(node.name in gained for node in tree.children(parent)):
+            plans.append(_plan(annotation_node, tree, parent, gained, current, labels, chosen, grid))
+    if save_state is not None:
+        save_state()
+    with labelmaps.modifying(annotation_node):
+        for members, index in plans:
+            box = lattice.bounds(index > 0)
+            image = labelmaps.group_image(
+                index, np.arange(256 if index.dtype == np.uint8 else 65536, dtype=index.dtype), box, grid.affine
+            )
+            for value, member in enumerate(members, 1):
+                _set_layer(annotation_node, tree, member, image, value, source if member.name in gained else None)
+
+
+def _plan(
+    annotation_node: slicer.vtkMRMLSegmentationNode,
+    tree: LabelTree,
+    parent: Node | None,
+    gained: Collection[str],
+    current: np.ndarray,
+    labels: np.ndarray,
+    chosen: np.ndarray,
+    grid: geometry.Grid,
+) -> tuple[list[Node], np.ndarray]:
+    """The members of one parent's layer after the change, and the layer's new values on the whole grid."""
+    paths = tree_store.segments_by_path(annotation_node, tree)
+    members = [node for node in tree.children(parent) if node.path in paths or node.name in gained]
+    index = np.zeros(grid.shape, dtype=np.uint8 if len(members) < 256 else np.uint16)
+    for value, member in enumerate(members, 1):
+        if member.path in paths:
+            mask = labelmaps.segment_mask(annotation_node, paths[member.path], grid)
+        else:
+            # Without a segment it counted as the union of its descendants: it must not become less than that.
+            mask = (labelmaps.child_table(tree, [member]) > 0)[current]
+        other = index[mask]
+        if other.any():
+            clash = members[int(other[other > 0][0]) - 1]
+            raise tags.SceneError(
+                f"the segments '{clash.name}' and '{member.name}' overlap, but are siblings; enter Refine once, which resolves it, then take over again."
+            )
+        index[mask] = value
+    new = labelmaps.child_table(tree, members)[labels[chosen]]
+    index[chosen] = np.where(new > 0, new, index[chosen])
+    return members, index
+
+
+def _set_layer(
+    annotation_node: slicer.vtkMRMLSegmentationNode,
+    tree: LabelTree,
+    member: Node,
+    image: slicer.vtkOrientedImageData,
+    value: int,
+    source: str | None,
+) -> None:
+    segment_id = tree_store.segment_id_of(annotation_node, member)
+    if segment_id is None:
+        tree_store.add_segment(annotation_node, tree, member, source or tags.MANUAL, image, value)
+        return
+    segment = annotation_node.GetSegmentation().GetSegment(segment_id)
+    segment.SetLabelValue(value)
+    segment.AddRepresentation(slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName(), image)
+    if source is not None and tags.get_tag(segment, tags.SOURCE) != source:
+        tags.set_source(segment, tags.MIXED)
