@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
     bundle = steps.add_parser("bundle", help="write the bundle from a run")
-    bundle.add_argument("--run", type=Path, required=True)
+    bundle.add_argument("--run", dest="run_folder", type=Path, required=True)
     bundle.add_argument("--out", type=Path, required=True)
     bundle.add_argument("--results", type=Path, help="JSON of 'evaluate', for the model card")
 
@@ -79,7 +79,7 @@ def _bundle(arguments: argparse.Namespace) -> int:
     from hierseg.recipes.brain_start import pack
 
     results = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results else None
-    bundle = pack(arguments.run / "checkpoint.pt", arguments.out, results)
+    bundle = pack(arguments.run_folder / "checkpoint.pt", arguments.out, results)
     print(f"{bundle.id}: {bundle.weights.stat().st_size / 1e6:.1f} MB of weights in {bundle.folder}")
     return 0
 

@@ -1,8 +1,8 @@
 """An endless source of synthetic head patches for the start bundle: image, and the leaf of every voxel.
 
 A patch is a random place in a randomly warped class map (affine, smooth displacement, left-right flip: the start
-tree has no sides), with random structure intensities.  Half of the images have the order of gray, white and fluid
-of a T1 or, inverted, of a T2 scan with jitter; the other half have any contrast.
+tree has no sides), with random structure intensities.  Two thirds of the images have the order of gray, white and
+fluid of a T1 scan with jitter, an eighth that order inverted, and a fifth have any contrast.
 """
 
 from __future__ import annotations
@@ -93,15 +93,15 @@ def living_subject_map(label_path: Path, table_path: Path) -> np.ndarray:
 def draw_means(rng: np.random.Generator) -> dict[int, tuple[float, float]] | None:
     """Intensities of the classes, or None for any contrast."""
     kind = rng.random()
-    if kind > 0.6:
+    if kind > 0.8:
         return None
-    jitter = rng.uniform(0.03, 0.1)
+    jitter = rng.uniform(0.02, 0.08)
     means = {}
     for name, (index, _, _) in CLASSES.items():
         mean = T1_LIKE.get(name, rng.uniform(0.1, 1.2)) + jitter * rng.standard_normal() * (name != "air")
-        if kind > 0.48 and name not in ("air", "skull"):
+        if kind > 0.68 and name not in ("air", "skull"):
             mean = 1.15 - mean
-        means[index] = (float(mean), float(rng.uniform(0.02, 0.07)))
+        means[index] = (float(mean), float(rng.uniform(0.01, 0.05)))
     return means
 
 
@@ -144,7 +144,7 @@ class HeadGenerator:
         means = draw_means(rng)
         if means is not None:
             means.update({30 + extra: (float(rng.uniform(0.05, 1.3)), 0.06) for extra in range(4)})
-        image = synthesize(cut, rng, spacing=(SPACING_MM,) * 3, means=means)
+        image = synthesize(cut, rng, spacing=(SPACING_MM,) * 3, means=means, strength=0.6)
         low, high = np.percentile(image, [0.5, rng.uniform(98.5, 99.9)])
         image = np.clip((image - low) / (high - low + 1e-6), 0, 1)
         return image[None].astype(np.float32), LEAF[classes]

@@ -86,7 +86,7 @@ def pack(checkpoint: Path, out: Path, results: Mapping[str, Any] | None) -> Bund
         "modality": "MR",
     }
     metadata = {
-        "name": "Brain start",
+        "name": "brain-start",
         "version": "0.1.0",
         "task": "Whole-brain segmentation into 4 regions and 16 structures along a label tree",
         "description": "A small model for brain MRI of any contrast, trained on synthetic images only. A start to fine-tune from.",
