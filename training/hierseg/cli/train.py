@@ -1,0 +1,148 @@
+"""``hierseg train``: train or fine-tune a model on a dataset folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train or fine-tune a model on a dataset folder",
+        description="Train a model on a dataset folder and write a bundle. The run folder can be watched (status.json, events.jsonl, tensorboard/) "
+        "and stopped (put a file named 'stop' into it); Ctrl-C saves a checkpoint, --resume goes on from it.",
+        epilog="Settings are explained in training/README.md; a shipped configuration is named without its folder: --config finetune",
+    )
+    parser.add_argument("dataset", help="dataset folder")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="RUN",
+        help="run folder: new or empty, or with --resume that of the run to go on with",
+    )
+    parser.add_argument("--config", metavar="F", help="YAML file of settings, or the name of a shipped one")
+    parser.add_argument("--method", choices=("ess", "two_head"), help="training method (setting 'method')")
+    parser.add_argument(
+        "--init",
+        metavar="BUNDLE",
+        help="bundle to start from, a folder or the name of a model; its label tree may differ",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting, e.g. --set losses.marginal=1; may be repeated",
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads to compute with; default: one less than there are cores"
+    )
+    parser.add_argument("--name", help="name of the bundle")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from hierseg.engine import train
+    from hierseg.engine.config import parse_overrides, read_config_file
+
+    settings: dict[str, Any] = read_config_file(arguments.config) if arguments.config else {}
+    overrides = parse_overrides(arguments.set)
+    if arguments.method:
+        overrides["method"] = arguments.method
+    for key, value in overrides.items():
+        settings[key] = (
+            {**settings[key], **value} if isinstance(value, dict) and isinstance(settings.get(key), dict) else value
+        )
+    bar = None if arguments.quiet else _Bar()
+    try:
+        result = train(
+            arguments.dataset, arguments.out, settings,
+            init=_find_bundle(arguments.init) if arguments.init else None,
+            resume=arguments.resume, progress=bar, device=arguments.device, threads=arguments.threads, name=arguments.name,
+        )  # fmt: skip
+    finally:
+        if bar is not None:
+            bar.close()
+    scores = None
+    if result.measurement is not None:
+        measured = next(iter(result.measurement.scores.values()))
+        scores = {node: result.measurement.mean(node) for node in measured}
+    if arguments.json:
+        print(json.dumps({
+            "state": result.state, "iterations": result.iterations, "run": str(result.folder), "bundle": str(result.bundle),
+            "best": result.best, "dice": scores, "seconds": round(result.seconds, 1), "notes": list(result.notes),
+        }, ensure_ascii=False))  # fmt: skip
+        return 0
+    print(f"{result.state.capitalize()} after {result.iterations} iterations. The model: {result.bundle}")
+    if scores is None:
+        print("Not measured: no validation case.")
+    else:
+        width = max(len(node) for node in scores)
+        for node, score in scores.items():
+            print(f"  {node:<{width}}  {'not in the reference' if score is None else f'Dice {score:.3f}'}")
+    return 0
+
+
+def _find_bundle(given: str) -> str:
+    """A bundle's folder, given as such or as the name (or name@version) of an installed or shipped model."""
+    from pathlib import Path
+
+    from hierseg.resources import all_model_folders
+
+    if Path(given).exists() or "/" in given:
+        return given
+    for folder in all_model_folders():
+        for candidate in (folder / given, *sorted(folder.glob(f"{given}@*"), reverse=True)):
+            if candidate.is_dir():
+                return str(candidate)
+    return given
+
+
+class _Bar:
+    """A progress bar on standard error, with what is going on and the notes of the run."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._said = ""
+
+    def __call__(self, status: dict[str, Any]) -> None:
+        from tqdm import tqdm
+
+        if (
+            status["state"] in ("starting", "running")
+            and status["message"]
+            and status["message"] != self._said
+            and not status["stage"].startswith("preparing")
+        ):
+            self._said = status["message"]
+            tqdm.write(self._said, file=sys.stderr)
+        if status["state"] == "starting":
+            return
+        if self._bar is None:
+            self._bar = tqdm(
+                total=status["iterations"],
+                initial=status["iteration"],
+                desc="training",
+                unit="it",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                mininterval=0.5,
+            )
+        self._bar.set_description(status["stage"], refresh=False)
+        if status["best"] is not None:
+            self._bar.set_postfix({"best": f"{status['best']:.3f}"}, refresh=False)
+        self._bar.update(status["iteration"] - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar where it is."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,129 @@
+"""Batches: patches cut, mixed and augmented, as a map from the iteration to its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hierseg.data.caching import CaseCache
+from hierseg.data.cases import TrainingCase
+from hierseg.data.sampling import Draw, TwoStreamSampler, crop, window
+from hierseg.data.transforms import PatchTransform, side_axis
+from hierseg.labeltree import LabelTree
+
+if TYPE_CHECKING:
+    from hierseg.engine.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step gets.
+
+    Attributes:
+        iteration: counted from 0.
+        cases: the id of each row's case.
+        image: float32 ``(B, C, *spatial)``.
+        label: node values, int64 ``(B, *spatial)``.
+        rows: the rows that have a mixed counterpart, int64 ``(M,)``.
+        mixed_image: float32 ``(M, C, *spatial)``.
+        mixed_label: node values of the partner where it was blended in, unlabelled elsewhere, ``(M, *spatial)``.
+        mixed_weight: how much of the partner each voxel of the mixed image is, ``(M, *spatial)``.
+    """
+
+    iteration: int
+    cases: tuple[str, ...]
+    image: torch.Tensor
+    label: torch.Tensor
+    rows: torch.Tensor
+    mixed_image: torch.Tensor
+    mixed_label: torch.Tensor
+    mixed_weight: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        names = ("image", "label", "rows", "mixed_image", "mixed_label", "mixed_weight")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+
+
+class Batches(Dataset[Batch]):
+    """``batches[iteration]`` is that iteration's batch, always the same one.
+
+    Args:
+        cache: the training cases.
+        sampler: which patches an iteration sees.
+        config: patch size and augmentation.
+        tree: of the labels.
+    """
+
+    def __init__(self, cache: CaseCache, sampler: TwoStreamSampler, config: TrainConfig, tree: LabelTree) -> None:
+        self.cache, self.sampler, self.config, self.tree = cache, sampler, config, tree
+        dims = config.spatial_dims
+        self._plain = PatchTransform(config.augmentation, tree, dims)
+        self._mixed = PatchTransform(
+            config.augmentation,
+            tree,
+            dims,
+            images=("image", "mixed_image"),
+            labels=("label", "mixed_label"),
+            weights=("mixed_weight",),
+        )
+
+    def __len__(self) -> int:
+        return self.config.iterations
+
+    def __getitem__(self, iteration: int) -> Batch:
+        draws = self.sampler.draws(iteration)
+        patches = [self._patch(draw) for draw in draws]
+        rows = [row for row, patch in enumerate(patches) if "mixed_image" in patch]
+        size = self.config.patch_size
+        channels = patches[0]["image"].shape[0]
+
+        def stack(key: str, empty: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+            found = [patches[row][key] for row in rows]
+            return torch.stack(found) if found else torch.zeros(empty, dtype=dtype)
+
+        return Batch(
+            iteration=iteration,
+            cases=tuple(self.cache.cases[draw.case].id for draw in draws),
+            image=torch.stack([patch["image"] for patch in patches]),
+            label=torch.stack([patch["label"] for patch in patches]),
+            rows=torch.tensor(rows, dtype=torch.long),
+            mixed_image=stack("mixed_image", (0, channels, *size), torch.float32),
+            mixed_label=stack("mixed_label", (0, *size), torch.int64),
+            mixed_weight=stack("mixed_weight", (0, *size), torch.float32),
+        )
+
+    def _patch(self, draw: Draw) -> dict[str, torch.Tensor]:
+        case = self.cache[draw.case]
+        dims, size = self.config.spatial_dims, self.config.patch_size
+        image, label = _slice(case, draw.center, dims)
+        start = window(draw.center[:dims], size, label.shape)
+        patch = {"image": crop(image, start, size, 0.0), "label": crop(label, start, size, self.tree.unlabelled)}
+        return self._plain(patch, draw.seed, side_axis(case.affine, dims))
+
+
+def _slice(case: TrainingCase, center: tuple[int, int, int], spatial_dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label of the whole case in 3D, of the center's slice in 2D."""
+    if spatial_dims == 3:
+        return case.image, case.label
+    return case.image[..., center[2]], case.label[..., center[2]]
+
+
+def iterate(batches: Batches, start: int, device: torch.device) -> Iterator[Batch]:
+    """The batches from iteration ``start`` on, prepared by ``num_workers`` processes (0: in this one)."""
+    workers = batches.config.num_workers
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(start, batches.config.iterations),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=False,
+    )
+    for batch in loader:
+        yield batch.to(device)

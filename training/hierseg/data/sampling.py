@@ -1,0 +1,177 @@
+"""Which patches a training step sees: two streams, centered on annotated voxels.
+
+Half of a batch comes from cases with subclass-labelled voxels, half from cases with coarse ones (paper A, section
+3.1).  Which case belongs to which stream is read off its voxels; a case that was annotated with both is in both.
+Patches are centered on annotated voxels, because a patch anywhere would mostly see unlabelled space: with
+probability 2/3 on a node drawn uniformly among those of the case, else on any annotated voxel.
+
+Everything is a pure function of the seed and the iteration.  Nothing of the sampler has to be saved to resume, and
+it does not matter how many processes prepare batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hierseg.data.cases import VoxelIndex, coarse_values, subclass_values
+from hierseg.errors import TrainingError
+from hierseg.labeltree import LabelTree
+
+BALANCED = 2.0 / 3.0
+"""Share of patches centered on a node drawn uniformly."""
+
+FINE, COARSE = "fine", "coarse"
+_STREAM_NUMBER = {FINE: 0, COARSE: 1}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One patch of a batch.
+
+    Attributes:
+        case: position of the case.
+        center: voxel at the patch's center ``(x, y, z)``.
+        stream: ``fine`` or ``coarse``.
+        seed: of everything random about the patch.
+        partner: position of a case with subclass labels, to mix with; None if there is none, or for a fine patch.
+    """
+
+    case: int
+    center: tuple[int, int, int]
+    stream: str
+    seed: int
+    partner: int | None = None
+
+
+class TwoStreamSampler:
+    """Draws the patches of each iteration.
+
+    Args:
+        indices: one voxel index a case.
+        shapes: the cases' spatial shapes.
+        tree: of their labels.
+        batch_size: patches an iteration; with both streams, the fine stream gets the larger half.
+        seed: with the iteration, it determines every draw.
+
+    Raises:
+        TrainingError: there is no case.
+    """
+
+    def __init__(
+        self,
+        indices: Sequence[VoxelIndex],
+        shapes: Sequence[tuple[int, int, int]],
+        tree: LabelTree,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        if not indices:
+            raise TrainingError("there is no case to train on; add cases with label maps to 'training' of the dataset.")
+        self.indices, self.shapes, self.tree = list(indices), list(shapes), tree
+        self.batch_size, self.seed = batch_size, seed
+        fine, coarse = subclass_values(tree), coarse_values(tree)
+        # A case that shows top-level leaves alone teaches the superclasses, so that it joins the coarse stream.
+        self.fine = [i for i, index in enumerate(indices) if fine & index.counts.keys()]
+        self.coarse = [i for i, index in enumerate(indices) if coarse & index.counts.keys() or i not in set(self.fine)]
+        if not coarse:
+            # A flat tree: every leaf is a top-level node, and there is nothing coarse.
+            self.fine, self.coarse = list(range(len(indices))), []
+        self._allowed = {FINE: set(tree.leaf_values.tolist()), COARSE: set(tree.values.tolist()) - fine}
+        self._orders: dict[tuple[str, int], np.ndarray] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing for training as the paper does, in sentences."""
+        if not self.coarse:
+            return (
+                []
+                if not coarse_values(self.tree)
+                else ["Every case is annotated with subclasses only: all patches come from them, and nothing is mixed."]
+            )
+        if not self.fine:
+            return ["No case has a subclass-labelled voxel: only the superclasses are learned; the subclasses are not."]
+        return []
+
+    def draws(self, iteration: int) -> list[Draw]:
+        """The patches of an iteration, fine ones first."""
+        return [
+            self._draw(stream, number, iteration, slot) for slot, (stream, number) in enumerate(self._slots(iteration))
+        ]
+
+    def _slots(self, iteration: int) -> list[tuple[str, int]]:
+        """For each patch of the batch: its stream, and the how-manieth of that stream it is since the beginning."""
+        size = self.batch_size
+        if not self.fine or not self.coarse:
+            stream = FINE if self.fine else COARSE
+            return [(stream, iteration * size + k) for k in range(size)]
+        if size == 1:
+            return [((FINE, COARSE)[iteration % 2], iteration // 2)]
+        many, few = size - size // 2, size // 2
+        return [(FINE, iteration * many + k) for k in range(many)] + [(COARSE, iteration * few + k) for k in range(few)]
+
+    def _draw(self, stream: str, number: int, iteration: int, slot: int) -> Draw:
+        rng = np.random.default_rng([self.seed, 1, iteration, slot])
+        case = self._case(stream, number)
+        partner = None
+        if stream == COARSE and self.fine:
+            partner = self.fine[int(rng.integers(len(self.fine)))]
+        center = self._center(case, stream, rng)
+        return Draw(case, center, stream, int(rng.integers(2**31)), partner)
+
+    def _case(self, stream: str, number: int) -> int:
+        """Cases are passed through in a fresh random order each time, so that all are seen equally often."""
+        cases = self.fine if stream == FINE else self.coarse
+        turn, place = divmod(number, len(cases))
+        if (stream, turn) not in self._orders:
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != stream}
+            self._orders[stream, turn] = np.random.default_rng(
+                [self.seed, 2, _STREAM_NUMBER[stream], turn]
+            ).permutation(len(cases))
+        return cases[int(self._orders[stream, turn][place])]
+
+    def _center(self, case: int, stream: str, rng: np.random.Generator) -> tuple[int, int, int]:
+        index = self.indices[case]
+        nodes = [value for value in index.counts if value in self._allowed[stream]] or list(index.counts)
+        if rng.random() < BALANCED:
+            value = nodes[int(rng.integers(len(nodes)))]
+        else:
+            counts = np.array([index.counts[node] for node in nodes], dtype=np.float64)
+            value = nodes[int(rng.choice(len(nodes), p=counts / counts.sum()))]
+        positions = index.positions[value]
+        x, y, z = np.unravel_index(int(positions[int(rng.integers(len(positions)))]), self.shapes[case])
+        return int(x), int(y), int(z)
+
+
+def window(center: Sequence[int], patch_size: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """The first voxel of a patch: around the center, moved inside the image as far as the image is large enough.
+
+    Where the image is smaller than the patch, the image lies in the patch's middle (the start is negative).
+
+    Args:
+        center: a voxel, one number a patch axis.
+        patch_size: of the patch.
+        shape: of the image.
+    """
+    starts = []
+    for middle, size, length in zip(center, patch_size, shape, strict=True):
+        if length <= size:
+            starts.append(-((size - length) // 2))
+        else:
+            starts.append(min(max(middle - size // 2, 0), length - size))
+    return tuple(starts)
+
+
+def crop(array: np.ndarray, start: Sequence[int], size: Sequence[int], fill: float) -> np.ndarray:
+    """Copy a box out of the last ``len(start)`` axes; what lies outside the array is ``fill``."""
+    lead = array.ndim - len(start)
+    result = np.full((*array.shape[:lead], *size), fill, dtype=array.dtype)
+    source, target = [], []
+    for begin, extent, length in zip(start, size, array.shape[lead:], strict=True):
+        low, high = max(begin, 0), min(begin + extent, length)
+        source.append(slice(low, high))
+        target.append(slice(low - begin, high - begin))
+    result[(..., *target)] = array[(..., *source)]
+    return result

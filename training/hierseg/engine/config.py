@@ -1,0 +1,376 @@
+"""What a training run is told: a frozen record, read from YAML, with every key checked.
+
+A configuration is merged from four sources, later ones winning: the defaults below, what the start bundle of
+``--init`` was made with (its network, spacing, orientation, normalization and patch), a YAML file, and
+``--set key=value``.  Groups are written with a dot on the command line: ``--set losses.marginal=1``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from hierseg.errors import ConfigError
+
+DEFAULT_NORMALIZATION: dict[str, Any] = {"type": "percentile", "lower": 0.5, "upper": 99.5}
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of the loss terms; 0 switches a term off.
+
+    Attributes:
+        superclass: cross-entropy and Dice of the superclass head on every labelled voxel (L_c of paper A).
+        partial: cross-entropy and Dice of the leaf head on leaf-labelled voxels (L_f).
+        mix: the loss on mixed images (L_p); method ``ess`` only.
+        marginal: −log of the summed leaf probabilities on voxels that carry an inner node.
+        keep: distance to the start model's probabilities where no leaf is labelled (knowledge keeping);
+            needs ``--init``.
+    """
+
+    superclass: float = 1.0
+    partial: float = 1.0
+    mix: float = 1.0
+    marginal: float = 0.0
+    keep: float = 0.0
+
+
+@dataclass(frozen=True)
+class Mix:
+    """HierarchicalMix (paper A, section 2.3).
+
+    Attributes:
+        mode: ``full``, ``mixup`` (mixed images, no pseudo labels), ``pseudo`` (pseudo labels, no mixing) or ``off``.
+        tau_start: confidence that a pseudo label needs at the first iteration.
+        tau_end: the same at the last iteration; linear in between.
+        alpha_low: smallest weight of the leaf-labelled image.
+        alpha_high: largest weight.
+        ramp: the sigmoid steps of the published code on the weight of the mix loss (the paper has none).
+    """
+
+    mode: str = "full"
+    tau_start: float = 1.0
+    tau_end: float = 0.4
+    alpha_low: float = 0.5
+    alpha_high: float = 1.0
+    ramp: bool = False
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a patch.  Probabilities are per patch.
+
+    Attributes:
+        flip_axes: array axes that may be mirrored, e.g. ``[0]``; mirroring left to right swaps opposite nodes, and
+            where a tree tells sides apart no other kind of relabeling happens.
+        flip_probability: of mirroring, for each axis.
+        affine_probability: of turning and scaling.
+        rotation: largest angle in degrees, each axis.
+        scale: largest relative change of size.
+        intensity_probability: of each of the intensity changes below.
+        brightness: largest relative scaling and largest shift of intensities (which lie around 0..1).
+        contrast: gamma between 1 − contrast and 1 + 2·contrast.
+        noise: standard deviation of Gaussian noise.
+        blur: largest standard deviation of Gaussian smoothing, in voxels.
+    """
+
+    flip_axes: tuple[int, ...] = (0,)
+    flip_probability: float = 0.5
+    affine_probability: float = 0.5
+    rotation: float = 12.0
+    scale: float = 0.12
+    intensity_probability: float = 0.3
+    brightness: float = 0.15
+    contrast: float = 0.25
+    noise: float = 0.03
+    blur: float = 0.8
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Measuring on held-out cases.
+
+    Attributes:
+        fraction: share of the training cases held out, by a hash of each case's group, if the dataset has no
+            cases in "validation"; 0 for none.
+        interval: iterations between two measurements; 0 for the end only.
+    """
+
+    fraction: float = 0.2
+    interval: int = 200
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a training run; ``training/README.md`` explains how to choose them.
+
+    Attributes:
+        method: ``ess`` (paper A) or ``two_head`` (its baseline without HierarchicalMix).
+        iterations: optimizer steps.
+        batch_size: patches a step; half of them around leaf-labelled voxels, half around coarse ones.
+        patch_size: three numbers for a 3D network, two for a 2D one (slices along the last axis).
+        spacing: millimeters a voxel after resampling, or None to keep each image's own.
+        orientation: axis codes such as ``RAS``.
+        normalization: one rule for all channels, or one for each channel by name.
+        overlap: of the sliding window, 0 to below 1.
+        trunk, width, prior_concatenation, separate_normalization, trunk_arguments: the network.
+        learning_rate, momentum, weight_decay, schedule, warmup, gradient_clip: stochastic gradient descent;
+            ``schedule`` is ``linear``, ``poly`` or ``constant``, ``warmup`` counts iterations.
+        learning_rate_trunk: factor on the learning rate of the trunk.
+        freeze: ``none``, ``trunk`` (its weights stay) or ``norm`` (batch normalization keeps its statistics).
+        ema: decay of the averaged weights that are validated and published, or None.
+        seed: of everything random.
+        deterministic: refuse GPU operations whose result may differ from run to run.
+        amp: ``auto`` (on where a CUDA GPU runs it), True or False.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        cache: ``memory``, ``disk`` or ``none``: where preprocessed cases are kept.
+        cache_folder: for ``disk``; the run folder's ``cache`` if None.
+        checkpoint_interval: iterations between two saves of ``last.pt``.
+        log_interval: iterations between two entries of the log (and looks at the loss on a GPU).
+    """
+
+    method: str = "ess"
+    iterations: int = 2000
+    batch_size: int = 4
+    patch_size: tuple[int, ...] = (64, 64, 64)
+    spacing: tuple[float, ...] | None = None
+    orientation: str = "RAS"
+    normalization: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_NORMALIZATION))
+    overlap: float = 0.5
+    trunk: str = "unet"
+    width: int | None = None
+    prior_concatenation: bool = True
+    separate_normalization: bool = True
+    trunk_arguments: dict[str, Any] = field(default_factory=dict)
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "linear"
+    warmup: int = 0
+    gradient_clip: float = 12.0
+    learning_rate_trunk: float = 1.0
+    freeze: str = "none"
+    ema: float | None = None
+    losses: Losses = field(default_factory=Losses)
+    mix: Mix = field(default_factory=Mix)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    validation: Validation = field(default_factory=Validation)
+    seed: int = 1234
+    deterministic: bool = False
+    amp: bool | str = "auto"
+    num_workers: int = 0
+    cache: str = "memory"
+    cache_folder: str | None = None
+    checkpoint_interval: int = 100
+    log_interval: int = 10
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3, by the length of the patch size."""
+        return len(self.patch_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written to ``config.yaml`` and into checkpoints: plain values only."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
+
+    @classmethod
+    def from_dict(cls, *sources: Mapping[str, Any]) -> TrainConfig:
+        """Merge sources over the defaults, later ones winning; groups are merged key by key.
+
+        Raises:
+            ConfigError: a key is unknown (the nearest known one is named) or a value does not fit.
+        """
+        merged: dict[str, Any] = {}
+        for source in sources:
+            _merge(merged, source)
+        built = _build(cls, merged, "")
+        assert isinstance(built, cls)
+        return built
+
+
+_CHOICES = {
+    "method": ("ess", "two_head"),
+    "schedule": ("linear", "poly", "constant"),
+    "freeze": ("none", "trunk", "norm"),
+    "cache": ("memory", "disk", "none"),
+    "mix.mode": ("full", "mixup", "pseudo", "off"),
+    "amp": ("auto", True, False),
+}
+_GROUPS = {"losses": Losses, "mix": Mix, "augmentation": Augmentation, "validation": Validation}
+_AT_LEAST: dict[str, float] = {
+    "iterations": 1, "batch_size": 1, "learning_rate": 0, "momentum": 0, "weight_decay": 0, "warmup": 0, "gradient_clip": 0,
+    "learning_rate_trunk": 0, "num_workers": 0, "checkpoint_interval": 1, "log_interval": 1, "seed": 0, "overlap": 0,
+    "validation.fraction": 0, "validation.interval": 0, "losses.superclass": 0, "losses.partial": 0, "losses.mix": 0,
+    "losses.marginal": 0, "losses.keep": 0, "mix.alpha_low": 0, "mix.tau_end": 0, "ema": 0,
+}  # fmt: skip
+_BELOW: dict[str, float] = {"overlap": 1, "validation.fraction": 1, "ema": 1, "momentum": 1}
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """The content of a YAML configuration; a name without a folder may also be a shipped one, such as ``finetune``.
+
+    Raises:
+        ConfigError: there is no such file, or it is not a YAML mapping.
+    """
+    path = Path(path)
+    if not path.exists() and path.parent == Path():
+        from hierseg import resources
+
+        shipped = Path(resources.path("configs", path.name if path.suffix else f"{path.name}.yaml"))
+        path = shipped if shipped.exists() else path
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such configuration; give the path of a YAML file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the configuration cannot be read ({error}).") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct the file.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a configuration is a list of 'key: value' lines; found {type(content).__name__}.")
+    return content
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["iterations=10", "mix.mode=off"]`` as a nested mapping; values are read as YAML.
+
+    Raises:
+        ConfigError: a pair has no ``=``, or its value is not YAML.
+    """
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, mark, text = pair.partition("=")
+        if not mark or not key.strip():
+            raise ConfigError(f"--set {pair!r} has no '='; write --set key=value.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {pair!r}: the value cannot be read as YAML; quote it.") from error
+        if key.strip() == "mix.mode" and value is False:
+            value = "off"
+        *groups, last = key.strip().split(".")
+        nested: Any = value
+        for part in reversed([*groups, last]):
+            nested = {part: nested}
+        _merge(result, nested)
+    return result
+
+
+def _merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:
+    for key, value in source.items():
+        if key in _GROUPS and isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _build(kind: type, content: Mapping[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            raise ConfigError(_unknown(str(key), list(hints), prefix))
+        if prefix == "" and key in _GROUPS:
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"'{name}' is {value!r}; it is a group, write its keys below it.")
+            values[key] = _build(_GROUPS[key], value, f"{key}.")
+        else:
+            # YAML reads a bare `off` as false.
+            values[key] = _convert("off" if name == "mix.mode" and value is False else value, hints[key], name)
+    return kind(**values)
+
+
+def _unknown(key: str, known: list[str], prefix: str) -> str:
+    if prefix == "":
+        known = known + [f"{group}.{item.name}" for group, kind in _GROUPS.items() for item in dataclasses.fields(kind)]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    nested = [name for name in known if name.endswith(f".{key}")]
+    nearest = nested[0] if nested else near[0]
+    return f"the configuration has the unknown key '{prefix}{key}'; the nearest known key is '{'' if prefix == '' else prefix}{nearest}'."
+
+
+def _convert(value: Any, hint: Any, name: str) -> Any:
+    """Check a plain value against a type hint; lists become tuples, integers become floats where a float is due."""
+    options = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+    for option in options:
+        origin = get_origin(option) or option
+        if value is None and option is type(None):
+            return None
+        if origin is bool and isinstance(value, bool):
+            return value
+        if origin is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if origin is float and not isinstance(value, bool):
+            number = _number(value)
+            if number is not None:
+                return number
+        if origin is str and isinstance(value, str):
+            return value
+        if origin is dict and isinstance(value, Mapping):
+            return dict(value)
+        if origin is tuple and isinstance(value, list | tuple):
+            return tuple(_convert(item, get_args(option)[0], name) for item in value)
+    wanted = " or ".join(
+        "null" if o is type(None) else getattr(o, "__name__", str(o)) if get_origin(o) is None else "a list"
+        for o in options
+    )
+    raise ConfigError(f"'{name}' is {value!r}; it must be {wanted}.")
+
+
+def _number(value: Any) -> float | None:
+    # YAML 1.1 reads 1e-4 (no dot) as text.
+    try:
+        number = float(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        return None
+    return number if number is not None and number == number and abs(number) != float("inf") else None
+
+
+def _check(config: TrainConfig) -> None:
+    flat: dict[str, Any] = {}
+    for key, value in vars(config).items():
+        flat.update({f"{key}.{name}": item for name, item in vars(value).items()} if key in _GROUPS else {key: value})
+    for key, choices in _CHOICES.items():
+        if flat[key] not in choices:
+            raise ConfigError(f"'{key}' is {flat[key]!r}; choose one of {', '.join(map(str, choices))}.")
+    for key, low in _AT_LEAST.items():
+        if flat[key] is not None and flat[key] < low:
+            raise ConfigError(f"'{key}' is {flat[key]}; give {low} or more.")
+    for key, high in _BELOW.items():
+        if flat[key] is not None and flat[key] >= high:
+            raise ConfigError(f"'{key}' is {flat[key]}; give less than {high}.")
+    if len(config.patch_size) not in (2, 3) or min(config.patch_size) < 1:
+        raise ConfigError(f"'patch_size' is {list(config.patch_size)}; give three sizes for 3D or two for 2D.")
+    if config.spacing is not None and (len(config.spacing) != 3 or min(config.spacing) <= 0):
+        raise ConfigError(f"'spacing' is {list(config.spacing)}; give three positive numbers of millimeters, or null.")
+    for axis in config.augmentation.flip_axes:
+        if not 0 <= axis < config.spatial_dims:
+            raise ConfigError(
+                f"'augmentation.flip_axes' names axis {axis}; a patch of this configuration has axes 0 to {config.spatial_dims - 1}."
+            )
+    if config.losses.superclass + config.losses.partial + config.losses.marginal <= 0:
+        raise ConfigError(
+            "every loss that learns from labels has the weight 0; give 'losses.superclass', 'losses.partial' or 'losses.marginal' a weight."
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

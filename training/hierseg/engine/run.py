@@ -1,0 +1,295 @@
+"""A run's parts, put together once and saved together: data, network, method, optimizer, averages, best so far."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hierseg.bundle import Bundle
+from hierseg.data.batches import Batches
+from hierseg.data.caching import CaseCache
+from hierseg.data.sampling import TwoStreamSampler
+from hierseg.dataset import Case, Dataset
+from hierseg.engine.checkpoints import load_checkpoint, save_checkpoint
+from hierseg.engine.config import TrainConfig
+from hierseg.engine.optimization import AveragedWeights, build_optimizer
+from hierseg.engine.publish import Story, publish
+from hierseg.engine.runfolder import RunFolder
+from hierseg.engine.scalars import Scalars
+from hierseg.engine.setup import build_model, bundle_config, fingerprint, mixed_precision, resolve_config, start_from
+from hierseg.engine.validation import Measurement, measure, split_cases
+from hierseg.errors import TrainingError
+from hierseg.inference import Cancelled
+from hierseg.labeltree import LabelTree
+from hierseg.methods import Method, build_method
+from hierseg.networks import HierarchicalSegmenter
+from hierseg.networks.segmenter import build_network
+
+
+@dataclass
+class Run:
+    """Everything that a run consists of; build it with :meth:`prepare`."""
+
+    folder: RunFolder
+    dataset: Dataset
+    config: TrainConfig
+    bundle_config: dict[str, Any]
+    device: torch.device
+    training: CaseCache
+    validation: CaseCache | None
+    batches: Batches
+    model: HierarchicalSegmenter
+    method: Method
+    optimizer: torch.optim.SGD
+    average: AveragedWeights | None
+    scaler: torch.amp.GradScaler
+    precision: torch.dtype | None
+    scalars: Scalars
+    start: HierarchicalSegmenter | None = None
+    start_id: str | None = None
+    name: str | None = None
+    iteration: int = 0
+    best: Measurement | None = None
+    best_score: float | None = None
+    measured_at: int = -1
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def prepare(
+        cls,
+        folder: RunFolder,
+        dataset: Dataset,
+        given: TrainConfig | Mapping[str, Any] | str | Path | None,
+        *,
+        start: Bundle | None,
+        resume: bool,
+        device: torch.device,
+        name: str | None = None,
+    ) -> Run:
+        """Read settings, data and weights.
+
+        Raises:
+            HiersegError: something of it cannot be used.
+        """
+        saved = load_checkpoint(folder.last) if resume and folder.last.exists() else None
+        if saved is not None and saved["tree"] != dataset.tree.canonical_json:
+            raise TrainingError(
+                f"{folder.folder}: the run was begun with another label tree than {dataset.folder} has now; start a new run with --init."
+            )
+        config = resolve_config(given, start, None if saved is None else saved["config"], dataset.channels)
+        folder.update(iterations=config.iterations, iteration=0 if saved is None else int(saved["iteration"]))
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = not config.deterministic
+        if config.deterministic:
+            # Where an operation has no deterministic form, torch says which one it is.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(config.deterministic)
+
+        training, held, notes = split_cases(dataset, config.validation.fraction)
+        preprocessing = bundle_config(config, dataset.channels, None, start)
+        caches = [
+            _cache(folder, dataset, cases, preprocessing, config, stage)
+            for cases, stage in ((training, "training"), (held, "validation"))
+        ]
+        sampler = TwoStreamSampler(caches[0].indices, caches[0].shapes, dataset.tree, config.batch_size, config.seed)
+        notes += sampler.notes + caches[0].notes + caches[1].notes
+
+        model = build_model(config, dataset.tree, len(dataset.channels))
+        start_model, start_id, said = _start(folder, model, start, saved, config)
+        notes += said
+        model.to(device)
+        method = build_method(dataset.tree, config, start_model).to(device)
+        precision = mixed_precision(config.amp, device)
+        run = cls(
+            folder=folder,
+            dataset=dataset,
+            config=config,
+            bundle_config=bundle_config(config, dataset.channels, model, start),
+            device=device,
+            training=caches[0],
+            validation=caches[1] if held else None,
+            batches=Batches(caches[0], sampler, config, dataset.tree),
+            model=model,
+            method=method,
+            optimizer=build_optimizer(model, config),
+            average=None if config.ema is None else AveragedWeights(model, config.ema),
+            scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
+            precision=precision,
+            scalars=Scalars(folder.folder / "tensorboard", 0 if saved is None else int(saved["iteration"])),
+            start=start_model,
+            start_id=start_id,
+            name=name,
+        )
+        if saved is not None:
+            run._restore(saved)
+        elif resume:
+            notes.append("There is no checkpoint in the run folder: the training begins anew.")
+        run._announce(notes, training, held)
+        return run
+
+    def _announce(self, notes: list[str], training: list[Case], held: list[Case]) -> None:
+        self.notes = list(dict.fromkeys(notes))
+        print_ = fingerprint(self.dataset, [*training, *held])
+        self.folder.save_settings(
+            self.config.to_dict(),
+            {
+                "folder": str(self.dataset.folder.resolve()), "name": self.dataset.name, "fingerprint": print_, "tree": self.dataset.tree.fingerprint,
+                "training": [case.id for case in training], "validation": [case.id for case in held],
+            },
+        )  # fmt: skip
+        self.folder.event(
+            "start", iteration=self.iteration, iterations=self.config.iterations, device=str(self.device), threads=torch.get_num_threads(),
+            training=len(training), validation=len(held), start=self.start_id, fingerprint=print_,
+        )  # fmt: skip
+        for note in self.notes:
+            self.folder.event("note", message=note)
+        self.folder.update(message=" ".join(self.notes), best=self.best_score)
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def save_last(self) -> None:
+        """Write ``last.pt``."""
+        save_checkpoint(
+            self.folder.last,
+            {
+                "iteration": self.iteration,
+                "config": self.config.to_dict(),
+                "tree": self.dataset.tree.canonical_json,
+                "model": self.model.state_dict(),
+                "average": None if self.average is None else self.average.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "best": None if self.best is None else self.best.to_dict(),
+                "best_score": self.best_score,
+                "start_id": self.start_id,
+            },
+        )
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        self.iteration = int(saved["iteration"])
+        self.model.load_state_dict(saved["model"])
+        if self.average is not None:
+            self.average.model.load_state_dict(saved["average"] or saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.best = None if saved["best"] is None else Measurement.from_dict(saved["best"])
+        self.best_score = saved["best_score"]
+
+    @property
+    def published(self) -> HierarchicalSegmenter:
+        """The model that is validated and published: the averaged one if there is one."""
+        return self.model if self.average is None else self.average.model  # type: ignore[return-value]
+
+    # -- measuring and publishing -------------------------------------------------------------------------------
+
+    def log(self, losses: Mapping[str, float], rate: float) -> None:
+        """Write losses to the events and the curves."""
+        self.folder.event(
+            "losses",
+            iteration=self.iteration,
+            learning_rate=rate,
+            **{key: round(value, 6) for key, value in losses.items()},
+        )
+        self.scalars.add(
+            {f"loss/{key}": value for key, value in losses.items()} | {"learning_rate": rate}, self.iteration
+        )
+
+    def validate(self, cancelled: Callable[[], bool] | None = None) -> None:
+        """Measure, and keep the weights if they are the best so far."""
+        if self.validation is None or self.measured_at == self.iteration:
+            return
+        self.folder.update(stage="validating")
+        try:
+            found = measure(
+                self.published,
+                self.validation,
+                range(len(self.validation)),
+                self.bundle_config,
+                self.iteration,
+                cancelled=cancelled,
+            )
+        except Cancelled:
+            return
+        self.measured_at = self.iteration
+        score, what = found.summary(self.dataset.tree)
+        means = {node.name: found.mean(node.name) for node in self.dataset.tree.nodes}
+        better = self.best is None or (score is not None and (self.best_score is None or score >= self.best_score))
+        if better:
+            self.best, self.best_score = found, score
+            save_checkpoint(
+                self.folder.best,
+                {"iteration": self.iteration, "model": self.published.state_dict(), "measurement": found.to_dict()},
+            )
+        self.folder.event("validation", iteration=self.iteration, score=score, what=what, scores=means, best=better)
+        self.scalars.add({f"dice/{key}": value for key, value in means.items() if value is not None}, self.iteration)
+        self.folder.update(best=self.best_score)
+
+    def publish(self) -> Bundle:
+        """Write the bundle of the best weights, or of the last ones if nothing was measured."""
+        state, iterations = self.published.state_dict(), self.iteration
+        if self.best is not None and self.folder.best.exists():
+            kept = load_checkpoint(self.folder.best)
+            state, iterations = kept["model"], int(kept["iteration"])
+        story = Story(
+            self.config, iterations, [case.id for case in self.training.cases], self.best, self.start_id, self.notes
+        )
+        return publish(self.folder.bundle, self.dataset, state, self.bundle_config, story, name=self.name)
+
+    def close(self) -> None:
+        """Close the curves' file."""
+        self.scalars.close()
+
+
+def _cache(
+    folder: RunFolder,
+    dataset: Dataset,
+    cases: list[Case],
+    preprocessing: Mapping[str, Any],
+    config: TrainConfig,
+    stage: str,
+) -> CaseCache:
+    place = Path(config.cache_folder) if config.cache_folder else folder.folder / "cache"
+    cache = CaseCache(dataset, cases, preprocessing, mode=config.cache, folder=place)
+    cache.fill(
+        lambda done, total: folder.update(
+            stage=f"preparing {stage} cases", message=f"{done} of {total} {stage} cases are prepared."
+        )
+    )
+    return cache
+
+
+def _start(
+    folder: RunFolder,
+    model: HierarchicalSegmenter,
+    start: Bundle | None,
+    saved: Mapping[str, Any] | None,
+    config: TrainConfig,
+) -> tuple[HierarchicalSegmenter | None, str | None, list[str]]:
+    """The model that training starts from, its id, and what was matched.
+
+    It is kept in the run folder where knowledge keeping needs it, so that a resumed run does not depend on the bundle.
+    """
+    kept = folder.folder / "start.pt"
+    if saved is not None:
+        if config.losses.keep <= 0:
+            return None, saved["start_id"], []
+        content = load_checkpoint(kept)
+        import json
+
+        model_ = build_network(LabelTree.from_dict(json.loads(content["tree"])), content["network"])
+        model_.load_state_dict(content["model"])
+        return model_, saved["start_id"], []
+    if start is None:
+        return None, None, []
+    found, said = start_from(model, start)
+    if config.losses.keep > 0:
+        save_checkpoint(
+            kept,
+            {"tree": start.tree.canonical_json, "network": dict(start.config["network"]), "model": found.state_dict()},
+        )
+    return found, start.id, said

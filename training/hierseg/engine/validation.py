@@ -1,0 +1,115 @@
+"""Measuring a model on whole held-out cases, and choosing which cases are held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+from hierseg.data.caching import CaseCache
+from hierseg.dataset import Case, Dataset
+from hierseg.evaluation.metrics import mean_score, node_scores
+from hierseg.inference import decode, predict_prepared
+from hierseg.labeltree import LabelTree
+from hierseg.networks import HierarchicalSegmenter
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Scores of a model on the validation cases.
+
+    Attributes:
+        iteration: iterations done when it was taken.
+        scores: Dice by case and node; None where a case's reference does not show the node.
+    """
+
+    iteration: int
+    scores: dict[str, dict[str, float | None]]
+
+    def mean(self, node: str) -> float | None:
+        """The node's Dice, averaged over the cases that show it."""
+        return mean_score({case: found.get(node) for case, found in self.scores.items()}, self.scores)
+
+    def summary(self, tree: LabelTree) -> tuple[float | None, str]:
+        """One number to compare models by, and what it is the mean of.
+
+        Subclasses if any was measured (background and other top-level leaves left out), else superclasses.
+        """
+        means = {node.name: self.mean(node.name) for node in tree.nodes}
+        subclasses = mean_score(means, [leaf.name for leaf in tree.leaves if leaf.parent is not None])
+        if subclasses is not None:
+            return subclasses, "mean Dice of the subclasses"
+        inner = mean_score(means, [node.name for node in tree.top_level if not tree.is_leaf(node)])
+        if inner is not None:
+            return inner, "mean Dice of the superclasses"
+        return mean_score(means, [node.name for node in tree.top_level]), "mean Dice of the top-level nodes"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"iteration": self.iteration, "scores": self.scores}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Measurement:
+        """The opposite of :meth:`to_dict`."""
+        return cls(int(content["iteration"]), {case: dict(found) for case, found in content["scores"].items()})
+
+
+def split_cases(dataset: Dataset, fraction: float) -> tuple[list[Case], list[Case], list[str]]:
+    """Training cases, validation cases, and sentences on what was decided.
+
+    Cases with a label map in the dataset's "validation" are taken as they are.  Otherwise the groups of "training"
+    are sorted by a hash of their name and the first ``fraction`` (at least one group) are held out: the same case
+    is held out in every run, and adding a case moves few others.
+    """
+    training = [case for case in dataset.cases("training") if case.label is not None]
+    held = [case for case in dataset.cases("validation") if case.label is not None]
+    notes = []
+    without = len(dataset.cases("training")) - len(training)
+    if without:
+        notes.append(
+            f"{without} training case{'s have' if without > 1 else ' has'} no label map and {'are' if without > 1 else 'is'} left out."
+        )
+    if held:
+        return training, held, notes
+    if fraction <= 0:
+        return training, [], [*notes, "No validation: 'validation.fraction' is 0."]
+    groups = sorted(
+        {case.effective_group for case in training}, key=lambda name: hashlib.sha256(name.encode()).hexdigest()
+    )
+    if len(groups) < 2:
+        what = "one case" if len(training) == 1 else "one group of cases"
+        return training, [], [*notes, f"There is {what} only: all of it is trained on, nothing is left for validation."]
+    chosen = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
+    held = [case for case in training if case.effective_group in chosen]
+    return [case for case in training if case.effective_group not in chosen], held, notes
+
+
+def measure(
+    model: HierarchicalSegmenter,
+    cache: CaseCache,
+    positions: Sequence[int],
+    config: Mapping[str, Any],
+    iteration: int,
+    *,
+    cancelled: Callable[[], bool] | None = None,
+) -> Measurement:
+    """Predict whole cases and score them on the network's grid.
+
+    Args:
+        model: on its device.
+        cache: of the validation cases.
+        positions: which of them.
+        config: of the bundle (patch size, overlap).
+        iteration: iterations done.
+        cancelled: ends the work.
+    """
+    tree = model.tree
+    scores: dict[str, dict[str, float | None]] = {}
+    for position in positions:
+        case = cache[position]
+        probabilities = predict_prepared(model, case.image, config, tree=tree, cancelled=cancelled)
+        labels = tree.leaf_values[decode(probabilities, tree).leaf.cpu().numpy()]
+        scores[case.id] = node_scores(labels, case.label, tree)
+    return Measurement(iteration, scores)

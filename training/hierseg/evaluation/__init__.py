@@ -1,0 +1,9 @@
+"""Evaluation: how well a prediction agrees with what is known, node by node of the label tree.
+
+What is not known scores nothing: an unlabelled reference voxel is left out, and a voxel whose reference is an inner
+node scores that node and its ancestors only.  ``metrics.py`` computes; ``hierseg evaluate`` reads files and prints.
+"""
+
+from hierseg.evaluation.metrics import Overlap, mean_score, node_overlaps, node_scores
+
+__all__ = ["Overlap", "mean_score", "node_overlaps", "node_scores"]
