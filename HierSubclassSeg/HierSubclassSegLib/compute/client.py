@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import hierseg
 import numpy as np
+
+import hierseg
 from hierseg.bundle import Bundle
 from hierseg.errors import WorkerError
 from hierseg.labeltree import LabelTree
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message, check_version
-
 from HierSubclassSegLib.compute import prepare
 from HierSubclassSegLib.compute.connection import Connection, canceled
 from HierSubclassSegLib.compute.jobs import Job, JobState, PredictionResult, Progress, RemoteError

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 from hierseg.errors import HiersegError, WorkerError
 from hierseg.worker.protocol import FrameDecoder, Message, encode_parts
-
 from HierSubclassSegLib.compute.jobs import Job, JobState, Progress, RemoteError
 from HierSubclassSegLib.compute.transport import Transport
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+
 from hierseg.errors import WorkerError
 from hierseg.labeltree import LabelTree
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hierseg.bundle import Bundle, export_bundle
 from hierseg.errors import WorkerError
 from hierseg.worker.protocol import array_hash, file_hash
