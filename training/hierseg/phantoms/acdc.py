@@ -151,7 +151,7 @@ def _image(parts: list[np.ndarray], rng: np.random.Generator, difficulty: float)
     table = np.zeros(len(_TRUTH), dtype=np.float32)
     table[[RIGHT_VENTRICLE, LEFT_VENTRICLE]] = blood
     table[[WALL, PAPILLARY]] = wall
-    table[[LUNG, FLESH, FAT]] = (0.12, wall + float(rng.uniform(-0.05, 0.08)), float(rng.uniform(0.75, 0.95)))
+    table[[LUNG, FLESH, FAT]] = (0.12, wall - float(rng.uniform(0.06, 0.18)), float(rng.uniform(0.75, 0.95)))
     image = np.mean([table[part] for part in parts], axis=0)
     shape = image.shape
     image = image + 0.6 * noise * smooth_field(rng, shape, 3.0) + noise * rng.standard_normal(shape)
