@@ -1,71 +1,59 @@
-"""Brushes: voxels of the grid from places in the patient, in mm."""
+"""Brushes: voxels of a grid from places in the patient, in mm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import slicer
 import vtk
-from hierseg.labeltree import LabelTree
 
 from HierSubclassSegLib.scene import tags
-from HierSubclassSegLib.scene.layers import Grid
+from HierSubclassSegLib.scene.lattice import Grid
 
 
-class Brush:
-    """Masks for strokes on the grid of a segmentation.  World is RAS mm, after the segmentation's parent transform."""
+def dabs(
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    grid: Grid,
+    points: Sequence[Sequence[float]] | np.ndarray,
+    radius: float,
+    axis: int | None = None,
+) -> np.ndarray:
+    """The voxels whose centers lie within ``radius`` mm of any of the points of the world.
 
-    segmentation_node: Any
-    tree: LabelTree
-    grid: Grid
+    Args:
+        segmentation_node: its parent transform leads to the world.
+        grid: its grid.
+        points: ``(n, 3)`` RAS mm; a stroke is a row of points that lie closer than the radius.
+        radius: mm.
+        axis: 0, 1 or 2 confines each dab to the slice of the stored array in which its point lies, as a brush on a
+            slice view does; None: a sphere.
 
-    def sphere(self, center: Sequence[float], radius: float) -> np.ndarray:
-        """The voxels whose centers lie within ``radius`` mm of a point of the world; bool (i, j, k)."""
-        return self.brush([center], radius)
+    Returns:
+        Bool (i, j, k) on the grid.
 
-    def brush(
-        self, points: Sequence[Sequence[float]] | np.ndarray, radius: float, *, axis: int | None = None
-    ) -> np.ndarray:
-        """The voxels within ``radius`` mm of any of the points of the world.
-
-        Args:
-            points: ``(n, 3)`` RAS mm; a stroke is a row of points that lie closer than the radius.
-            radius: mm.
-            axis: 0, 1 or 2 confines each dab to the slice of the stored array in which its point lies, as a brush on a
-                slice view does; None: a sphere.
-
-        Returns:
-            Bool (i, j, k) on the grid.
-        """
-        grid = self.grid
-        to_world = world_matrix(self.segmentation_node) @ grid.to_ras
-        to_index = np.linalg.inv(to_world)
-        mask = np.zeros(grid.shape, bool)
-        # The sphere's extent in voxels along each index axis: the row norms of the map from mm to voxels.
-        reach = radius * np.linalg.norm(to_index[:3, :3], axis=1)
-        for point in np.asarray(points, float).reshape(-1, 3):
-            center = to_index[:3, :3] @ point + to_index[:3, 3]
-            low = np.maximum(np.ceil(center - reach - 1e-6).astype(int), 0)
-            high = np.minimum(np.floor(center + reach + 1e-6).astype(int) + 1, grid.shape)
-            if axis is not None:
-                low[axis] = round(float(center[axis]))
-                high[axis] = low[axis] + 1
-                center[axis] = low[axis]
-                if not 0 <= low[axis] < grid.shape[axis]:
-                    continue
-            if (low >= high).any():
-                continue
-            offsets = (
-                np.stack(
-                    np.meshgrid(*(np.arange(lo, hi) for lo, hi in zip(low, high, strict=True)), indexing="ij"), axis=-1
-                )
-                - center
-            )
-            distance = np.linalg.norm(offsets @ to_world[:3, :3].T, axis=-1)
-            mask[tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))] |= distance <= radius + 1e-9
-        return mask
+    Raises:
+        SceneError: the parent transform is not linear.
+    """
+    to_world = world_matrix(segmentation_node) @ grid.to_ras
+    to_index = np.linalg.inv(to_world)
+    mask = np.zeros(grid.shape, bool)
+    # The sphere's extent in voxels along each index axis: the row norms of the map from mm to voxels.
+    reach = radius * np.linalg.norm(to_index[:3, :3], axis=1)
+    for point in np.asarray(points, float).reshape(-1, 3):
+        center = to_index[:3, :3] @ point + to_index[:3, 3]
+        low = np.maximum(np.ceil(center - reach - 1e-6).astype(int), 0)
+        high = np.minimum(np.floor(center + reach + 1e-6).astype(int) + 1, grid.shape)
+        if axis is not None:
+            center[axis] = round(float(center[axis]))
+            low[axis] = max(0, int(center[axis]))
+            high[axis] = min(grid.shape[axis], int(center[axis]) + 1)
+        if (low >= high).any():
+            continue
+        axes = np.meshgrid(*(np.arange(lo, hi) for lo, hi in zip(low, high, strict=True)), indexing="ij")
+        distance = np.linalg.norm((np.stack(axes, axis=-1) - center) @ to_world[:3, :3].T, axis=-1)
+        mask[tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))] |= distance <= radius + 1e-9
+    return mask
 
 
 def world_matrix(segmentation_node: slicer.vtkMRMLSegmentationNode) -> np.ndarray:

@@ -12,82 +12,17 @@ Arrays are indexed (i, j, k) on the segmentation's reference grid, which is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import slicer
-import vtk
-from hierseg.labeltree import LabelTree
-from vtk.util import numpy_support
 
+from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import tags, tree_store
+from HierSubclassSegLib.scene.lattice import Box, Grid, bounds, crop, shifted, slices, union_box, view
 from HierSubclassSegLib.scene.undo import unseen_by_undo
 
 _BINARY = "Binary labelmap"
-
-#: lower corner (included) and upper corner (excluded), in voxels of the reference lattice
-Box = tuple[tuple[int, int, int], tuple[int, int, int]]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The lattice that all label maps of a segmentation lie on.
-
-    Attributes:
-        shape: voxels along i, j, k.
-        origin: lattice index of voxel (0, 0, 0): zero unless the reference geometry says otherwise.
-        to_ras: 4×4, voxel (i, j, k) to the segmentation's own coordinates in mm (not its parent transform's world).
-    """
-
-    shape: tuple[int, int, int]
-    origin: tuple[int, int, int]
-    to_ras: np.ndarray
-
-    @property
-    def box(self) -> Box:
-        """The whole grid."""
-        return self.origin, tuple(o + n for o, n in zip(self.origin, self.shape, strict=True))  # type: ignore[return-value]
-
-    @classmethod
-    def of(cls, segmentation_node: slicer.vtkMRMLSegmentationNode) -> Grid:
-        """The segmentation's reference grid.
-
-        Raises:
-            SceneError: it has neither a reference geometry nor voxels.
-        """
-        segmentation = segmentation_node.GetSegmentation()
-        name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-        text = segmentation.GetConversionParameter(name) or segmentation.DetermineCommonLabelmapGeometry()
-        image = slicer.vtkOrientedImageData()
-        if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
-            raise tags.SceneError(
-                f"segmentation '{segmentation_node.GetName()}' has no voxel grid yet; choose the volume that it belongs to."
-            )
-        extent = image.GetExtent()
-        matrix = vtk.vtkMatrix4x4()
-        image.GetImageToWorldMatrix(matrix)
-        to_ras = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
-        origin = extent[0], extent[2], extent[4]
-        to_ras[:3, 3] += to_ras[:3, :3] @ np.array(origin)
-        shape = tuple(max(0, extent[2 * a + 1] - extent[2 * a] + 1) for a in range(3))
-        return cls(shape, origin, to_ras)  # type: ignore[arg-type]
-
-    def new_image(self, array: np.ndarray, lower: tuple[int, int, int]) -> slicer.vtkOrientedImageData:
-        """An oriented image of the array (i, j, k), its voxel (0, 0, 0) at lattice index ``lower``; copies the data."""
-        image = slicer.vtkOrientedImageData()
-        upper = [low + size - 1 for low, size in zip(lower, array.shape, strict=True)]
-        image.SetExtent(lower[0], upper[0], lower[1], upper[1], lower[2], upper[2])
-        flat = np.ascontiguousarray(array.transpose(2, 1, 0)).reshape(-1)
-        image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
-        matrix = vtk.vtkMatrix4x4()
-        for row in range(3):
-            for column in range(3):
-                matrix.SetElement(row, column, self.to_ras[row, column])
-            matrix.SetElement(row, 3, self.to_ras[row, 3] - self.to_ras[row, :3] @ np.array(self.origin))
-        image.SetImageToWorldMatrix(matrix)
-        return image
-
 
 # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -97,30 +32,11 @@ def label_map(segment: slicer.vtkSegment) -> slicer.vtkOrientedImageData | None:
     return segment.GetRepresentation(_BINARY)
 
 
-def view(image: slicer.vtkOrientedImageData | None) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """The image's voxels as an array (i, j, k) that shares its memory, and the lattice index of its first voxel."""
-    scalars = image.GetPointData().GetScalars() if image is not None else None
-    if image is None or scalars is None or scalars.GetNumberOfTuples() == 0:
-        return np.zeros((0, 0, 0), np.uint8), (0, 0, 0)
-    extent = image.GetExtent()
-    size = [extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in range(3)]
-    array = numpy_support.vtk_to_numpy(scalars).reshape(size[2], size[1], size[0]).transpose(2, 1, 0)
-    return array, (extent[0], extent[2], extent[4])
-
-
-def crop(array: np.ndarray, lower: tuple[int, int, int], box: Box, value: int) -> np.ndarray:
-    """Where the array, which lies at ``lower``, has the value, as a bool array of the box."""
-    result = np.zeros([high - low for low, high in zip(*box, strict=True)], dtype=bool)
-    source, target = [], []
-    for axis in range(3):
-        start = max(box[0][axis], lower[axis])
-        stop = min(box[1][axis], lower[axis] + array.shape[axis])
-        if start >= stop:
-            return result
-        source.append(slice(start - lower[axis], stop - lower[axis]))
-        target.append(slice(start - box[0][axis], stop - box[0][axis]))
-    np.equal(array[tuple(source)], value, out=result[tuple(target)])
-    return result
+def read_box(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, box: Box) -> np.ndarray:
+    """The segment's voxels within a box of the lattice, bool; a copy."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    array, lower = view(label_map(segment))
+    return crop(array, lower, box, segment.GetLabelValue())
 
 
 def read_segment(
@@ -128,9 +44,7 @@ def read_segment(
 ) -> np.ndarray:
     """The segment's voxels as bool (i, j, k) on the reference grid."""
     grid = grid or Grid.of(segmentation_node)
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-    array, lower = view(label_map(segment))
-    return crop(array, lower, grid.box, segment.GetLabelValue())
+    return read_box(segmentation_node, segment_id, grid.box)
 
 
 def read_nodes(
@@ -144,16 +58,14 @@ def read_nodes(
     }
 
 
-def bounds(mask: np.ndarray) -> Box | None:
-    """The smallest box that holds every true voxel, in the array's own indices; None if there is none."""
-    lower, upper = [], []
-    for axis in range(3):
-        line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if line.size == 0:
-            return None
-        lower.append(int(line[0]))
-        upper.append(int(line[-1]) + 1)
-    return (lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])
+def common_box(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_ids: Iterable[str]) -> Box | None:
+    """A box of the lattice that holds the label maps of these segments; None if they have no voxels at all."""
+    boxes = []
+    for segment_id in segment_ids:
+        array, lower = view(label_map(segmentation_node.GetSegmentation().GetSegment(segment_id)))
+        if array.size:
+            boxes.append(shifted(((0, 0, 0), array.shape), lower))
+    return union_box(boxes)
 
 
 def number_of_layers(segmentation_node: slicer.vtkMRMLSegmentationNode) -> int:
@@ -195,6 +107,26 @@ def remove_voxels(
     return logic.SetBinaryLabelmapToSegment(
         inverted, segmentation_node, segment_id, logic.MODE_MERGE_MIN, image.GetExtent(), False, mates
     )
+
+
+def set_masks(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, masks: Iterable[tuple[str, np.ndarray]], box: Box
+) -> None:
+    """Make segments, by ID, what the bool arrays say within a box; other segments keep their voxels.
+
+    Siblings may not overlap afterwards, where they share a label map.
+    """
+    grid = Grid.of(segmentation_node)
+    added: list[tuple[str, np.ndarray]] = []
+    # Removals first: what is added must not meet a layer-mate.
+    for segment_id, mask in masks:
+        present = read_box(segmentation_node, segment_id, box)
+        if (present & ~mask).any():
+            remove_voxels(segmentation_node, segment_id, grid.new_image((present & ~mask).astype(np.uint8), box[0]))
+        if (mask & ~present).any():
+            added.append((segment_id, mask & ~present))
+    for segment_id, mask in added:
+        add_voxels(segmentation_node, segment_id, grid.new_image(mask.astype(np.uint8), box[0]))
 
 
 def layer_mates(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> list[str]:
@@ -254,6 +186,8 @@ def ensure_layout(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: Label
         groups.setdefault(group, []).append(segment)
     # All is read before anything is written: groups may share an image now.
     plans = [plan for members in groups.values() for plan in _plan_layers(members, grid)]
+    # Images are made in the order in which the old ones were changed, so that "edited last" can still be told.
+    plans.sort(key=lambda plan: max(_modified(segment) for segment in plan[0]))
     with unseen_by_undo(segmentation_node.GetSegmentation()):
         for members, array, lower in plans:
             image = grid.new_image(array, lower)
@@ -292,17 +226,16 @@ def _plan_layers(
     shape = [h - lo for lo, h in zip(low, high, strict=True)]
     dtype = np.uint8 if len(members) < 256 else np.uint16
     layers: list[tuple[list[slicer.vtkSegment], np.ndarray]] = [([], np.zeros(shape, dtype))]
-    for segment, (lower, mask) in zip(members, parts, strict=True):
-        place = (
-            tuple(slice(lower[a] - low[a], lower[a] - low[a] + mask.shape[a]) for a in range(3)) if mask.size else ()
-        )
-        free = next((layer for layer in layers if not mask.size or not layer[1][place][mask].any()), None)
-        if free is None:
-            free = ([], np.zeros(shape, dtype))
-            layers.append(free)
-        free[0].append(segment)
+    for segment, (lower, mask) in sorted(zip(members, parts, strict=True), key=lambda member: _modified(member[0])):
+        place = tuple(slice(lo - b, lo - b + n) for lo, b, n in zip(lower, low, mask.shape, strict=True))
+        met = [index for index, layer in enumerate(layers) if mask.size and layer[1][place][mask].any()]
+        # Above all that it overlaps, which was edited earlier.
+        index = max(met, default=-1) + 1
+        if index == len(layers):
+            layers.append(([], np.zeros(shape, dtype)))
+        layers[index][0].append(segment)
         if mask.size:
-            free[1][place][mask] = len(free[0])
+            layers[index][1][place][mask] = len(layers[index][0])
     return [(segments, array, (int(low[0]), int(low[1]), int(low[2]))) for segments, array in layers]
 
 
@@ -323,8 +256,13 @@ def _cropped(segment: slicer.vtkSegment, grid: Grid) -> tuple[tuple[int, int, in
     box = bounds(mask)
     if box is None:
         return (0, 0, 0), np.zeros((0, 0, 0), bool)
-    inner = mask[tuple(slice(low, high) for low, high in zip(*box, strict=True))]
+    inner = mask[slices(box)]
     return (lower[0] + box[0][0], lower[1] + box[0][1], lower[2] + box[0][2]), inner
+
+
+def _modified(segment: slicer.vtkSegment) -> int:
+    image = label_map(segment)
+    return 0 if image is None else int(image.GetMTime())
 
 
 def _on_lattice(image: slicer.vtkOrientedImageData, lattice: slicer.vtkOrientedImageData) -> bool:

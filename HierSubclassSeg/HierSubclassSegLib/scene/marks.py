@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from hierseg.labeltree import LabelTree, Node
 
+from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import rules, tree_store
 
 _LOCKED = "locked"

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import slicer
-from hierseg.labeltree import LabelTree, Node
 
+from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import rules, tree_store
 
 

@@ -14,26 +14,28 @@ Arrays are bool, indexed (i, j, k) on the segmentation's reference grid: the sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import slicer
-from hierseg.labeltree import LabelTree, Node
 
-from HierSubclassSegLib.scene import layers, marks, rules, tags, tree_store
-from HierSubclassSegLib.scene.brush import Brush
-from HierSubclassSegLib.scene.layers import Grid
-from HierSubclassSegLib.scene.masking import Masking, erasable_segments, segments_of
-from HierSubclassSegLib.scene.refine import RefineView, recover, set_visible
-from HierSubclassSegLib.scene.snapshot import Snapshot
-from HierSubclassSegLib.scene.undo import UndoSteps
+from hierseg.labeltree import Node
+from HierSubclassSegLib.scene import brush, layers, rules, tags, tree_store
+from HierSubclassSegLib.scene.hierarchy_edits import HierarchyEdits, tree_of
+from HierSubclassSegLib.scene.lattice import Grid
+from HierSubclassSegLib.scene.masking import Masking, erasable_segments
+from HierSubclassSegLib.scene.observers import SceneObserver
+from HierSubclassSegLib.scene.reconcile import Outside, Repair, reconcile
+from HierSubclassSegLib.scene.refine import RefineView, recover
+from HierSubclassSegLib.scene.strokes import Strokes
+from HierSubclassSegLib.scene.undo import UndoSteps, unseen_by_undo
 
 _UNDO_STATES = 30
 
 
-class RefineSession(Brush):
+class RefineSession(HierarchyEdits):
     """Paints the nodes of one annotation.  Close it (or use ``with``): it observes the scene.
 
     Args:
@@ -50,29 +52,20 @@ class RefineSession(Brush):
     def __init__(
         self,
         segmentation_node: slicer.vtkMRMLSegmentationNode,
-        volume_node: slicer.vtkMRMLScalarVolumeNode,
+        volume_node: slicer.vtkMRMLScalarVolumeNode | None = None,
         *,
         save_state: Callable[[], Any] | None = None,
         editor_node: slicer.vtkMRMLSegmentEditorNode | None = None,
     ) -> None:
         self.segmentation_node = segmentation_node
         self.scene = segmentation_node.GetScene()
-        if self.scene is None:
-            raise tags.SceneError(f"segmentation '{segmentation_node.GetName()}' is in no scene; add it to one first.")
-        self._check_tree()
-        recover(segmentation_node)
-        tree_store.unmirror_state(segmentation_node)
-        name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-        if not segmentation_node.GetSegmentation().GetConversionParameter(name):
-            segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-        if segmentation_node.GetDisplayNode() is None:
-            segmentation_node.CreateDefaultDisplayNodes()
+        _prepare_node(segmentation_node, volume_node)
         self._owns_editor = editor_node is None
         self.editor_node = editor_node or self.scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
         self.editor_node.SetAndObserveSegmentationNode(segmentation_node)
         if volume_node is not None:
             self.editor_node.SetAndObserveSourceVolumeNode(volume_node)
-        self._before_session = Masking.of(self.editor_node)
+        self._masking_before = Masking.of(self.editor_node)
         self.logic = slicer.vtkSlicerSegmentEditorLogic()
         self.logic.SetMRMLScene(self.scene)
         self.logic.SetSegmentEditorNode(self.editor_node)
@@ -82,26 +75,37 @@ class RefineSession(Brush):
             self.logic.SetMaximumNumberOfUndoStates(_UNDO_STATES)
             save_state = self.logic.SaveStateForUndo
         self._steps = UndoSteps(save_state)
-        self.refined: Node | None = None
-        self._view: RefineView | None = None
-        self._writing = 0
-        self._suspended: tuple[str | None, str | None] | None = None
         layers.ensure_layout(segmentation_node, self.tree)
-        self._snapshot = Snapshot(segmentation_node)
-        self._observations: list[tuple[Any, int]] = []
-        self._observe()
+        self._strokes = Strokes(segmentation_node, self.logic, self._steps)
+        self._refined: Node | None = None
+        self._view: RefineView | None = None
+        self._suspended: tuple[Node | None, str | None] | None = None
+        self._observer = SceneObserver(
+            segmentation_node,
+            self.editor_node,
+            editor_modified=self._on_editor_modified,
+            display_modified=self._on_display_modified,
+            save_starts=self._on_start_save,
+            save_ends=self._on_end_save,
+            node_goes=self._on_node_goes,
+        )
 
     # -- what there is ---------------------------------------------------------------------------------------------
-
-    @property
-    def tree(self) -> LabelTree:
-        """The annotation's label tree, as it is now."""
-        return self._check_tree()
 
     @property
     def grid(self) -> Grid:
         """The grid of all arrays here."""
         return Grid.of(self.segmentation_node)
+
+    @property
+    def refining(self) -> bool:
+        """Whether a node (or the top level) has been entered."""
+        return self._view is not None
+
+    @property
+    def refined(self) -> Node | None:
+        """The node that is refined; None also for the top level."""
+        return self._refined
 
     @property
     def selected(self) -> Node | None:
@@ -112,16 +116,30 @@ class RefineSession(Brush):
     def voxels(self, node: Node | str) -> np.ndarray:
         """The node's voxels, bool (i, j, k): its segment's, or the union of its descendants' if it has none."""
         tree, grid = self.tree, self.grid
-        found = rules.region(tree, tree.node(node), layers.read_nodes(self.segmentation_node, tree, grid))
+        found = rules.region(tree, tree.node(node), self._strokes.masks(tree, grid.box))
         return np.zeros(grid.shape, bool) if found is None else found
+
+    def sphere(self, center: Sequence[float], radius: float) -> np.ndarray:
+        """The voxels whose centers lie within ``radius`` mm of a point of the world; bool (i, j, k)."""
+        return self.brush([center], radius)
+
+    def brush(
+        self, points: Sequence[Sequence[float]] | np.ndarray, radius: float, *, axis: int | None = None
+    ) -> np.ndarray:
+        """The voxels of a stroke through points ``(n, 3)`` of the world, RAS mm; see :func:`brush.dabs`."""
+        return brush.dabs(self.segmentation_node, self.grid, points, radius, axis)
 
     # -- entering and leaving --------------------------------------------------------------------------------------
 
-    def enter(self, node: Node | str | None = None) -> None:
+    def enter(self, node: Node | str | None = None, *, outside: Outside = "grow") -> None:
         """Refine a node: its children become paintable inside it, it is seen as an outline.
+
+        Edits made elsewhere are reconciled first, and a node without a segment gets the union of its descendants:
+        one undo step, if there is anything to do.
 
         Args:
             node: an inner node; None: the top-level nodes, everywhere.
+            outside: what becomes of a child outside its parent: ``"grow"`` the parent or ``"clip"`` the child.
 
         Raises:
             SceneError: the node has no subclasses.
@@ -131,47 +149,44 @@ class RefineSession(Brush):
         if target is not None and tree.is_leaf(target):
             raise tags.SceneError(f"'{target.name}' has no subclasses to paint; add one to the label tree first.")
         self.leave()
-        self.prepare()
-        if target is not None and target.path not in segments_of(self.segmentation_node, tree):
-            with self._steps.step():
-                self._create_from_descendants(target)
-        self.refined = target
-        outlined = None if target is None else segments_of(self.segmentation_node, tree)[target.path]
-        self._view = RefineView(self.segmentation_node, outlined)
-        self._snapshot.refresh()
-        self._follow_selection()
+        self.reconcile(outside)
+        if target is not None:
+            self._strokes.need_segment(tree, target)
+        self._strokes.snapshot.refresh()
+        self._open_view(target)
 
     def select(self, node: Node | str) -> str:
-        """Select a node for strokes; it gets an empty segment if it has none.
+        """Select a node for strokes; it gets an empty segment if it has none (an undo step).
 
         Returns:
             Its segment's ID.
         """
-        target = self.tree.node(node)
-        if target.path not in segments_of(self.segmentation_node, self.tree):
-            with self._steps.step():
-                self._need_segment(target)
-        segment_id = segments_of(self.segmentation_node, self.tree)[target.path]
+        tree = self.tree
+        target = tree.node(node)
+        self._strokes.need_segment(tree, target)
+        self._strokes.snapshot.refresh()
+        segment_id = self._strokes.ids(tree)[target.name]
         self.editor_node.SetSelectedSegmentID(segment_id)
         self._follow_selection()
         return segment_id
 
     def leave(self) -> None:
         """What is seen moves back to the first display node; masking is as it was before."""
-        if self._view is not None:
-            self._view.close()
-            self._view = None
-        self.refined = None
-        self._before_session.apply(self.editor_node)
+        if self._view is None:
+            return
+        self._view.close()
+        self._view = None
+        self._refined = None
+        self._masking_before.apply(self.editor_node)
 
     def close(self) -> None:
         """Leave, and stop observing."""
         self.leave()
-        self._stop_observing()
+        self._observer.close()
         if self._owns_editor and self.editor_node.GetScene() is not None:
             self.scene.RemoveNode(self.editor_node)
 
-    def __enter__(self) -> RefineSession:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -179,17 +194,18 @@ class RefineSession(Brush):
 
     # -- strokes ---------------------------------------------------------------------------------------------------
 
-    def paint(self, node: Node | str, voxels: np.ndarray) -> int:
+    def paint(self, node: Node | str, voxels: np.ndarray, *, source: str = tags.MANUAL) -> int:
         """Paint voxels with a node, as one undo step.
 
         Args:
             node: a node of the tree, at any depth.
             voxels: bool (i, j, k), or integer indices ``(n, 3)``.
+            source: where the voxels come from: ``manual``, ``mixed`` or ``model:<bundle>@<version>``.
 
         Returns:
             How many voxels the node gained: those inside its parent, outside locked nodes, not its own before.
         """
-        return self._stroke(self.tree.node(node), self._as_mask(voxels), True, tags.MANUAL)
+        return self._stroke(node, voxels, True, source)
 
     def erase(self, node: Node | str, voxels: np.ndarray) -> int:
         """Take voxels from a node and its descendants, as one undo step; arguments as in :meth:`paint`.
@@ -197,17 +213,11 @@ class RefineSession(Brush):
         Returns:
             How many voxels the node lost.
         """
-        return self._stroke(self.tree.node(node), self._as_mask(voxels), False, tags.MANUAL)
+        return self._stroke(node, voxels, False, tags.MANUAL)
 
-    def write(self, node: Node | str, voxels: np.ndarray, source: str = tags.MANUAL) -> int:
-        """Paint on behalf of a program: like :meth:`paint`, with a word on where the voxels come from.
-
-        Args:
-            node: a node of the tree.
-            voxels: bool (i, j, k), or integer indices ``(n, 3)``.
-            source: ``model:<bundle>@<version>``, ``manual`` or ``mixed``.
-        """
-        return self._stroke(self.tree.node(node), self._as_mask(voxels), True, source)
+    def write(self, node: Node | str, mask: np.ndarray, source: str = tags.MANUAL) -> int:
+        """Paint on behalf of a program; the same rules, undo and result as :meth:`paint`."""
+        return self._stroke(node, mask, True, source)
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -225,21 +235,16 @@ class RefineSession(Brush):
             node: the node that was painted; None: the selected one.
         """
         tree = self.tree
-        target = self.selected if node is None else tree.node(node)
-        with self._steps.joined():
-            if target is not None and not self._snapshot.knows(
-                segments_of(self.segmentation_node, tree).get(target.path, "")
-            ):
-                target = None
-            parent = None if target is None else tree.parent(target)
-            changed = self._settle(target)
-            if changed and target is not None:
-                if parent is not None and parent.path not in segments_of(self.segmentation_node, tree):
-                    self._create_from_descendants(parent)
-                self._note_source(target, tags.MANUAL)
-            layers.ensure_layout(self.segmentation_node, tree)
-        self._snapshot.refresh()
+        self._strokes.settle_stroke(tree, self.selected if node is None else tree.node(node))
         self._follow_selection()
+
+    def reconcile(self, outside: Outside = "grow") -> list[Repair]:
+        """Reconcile edits made elsewhere (see :mod:`reconcile`), as one undo step if there are any."""
+        self.refresh()
+        with self._strokes.write():
+            repairs = reconcile(self.segmentation_node, outside, steps=self._steps)
+        self._strokes.snapshot.refresh()
+        return repairs
 
     # -- undo ------------------------------------------------------------------------------------------------------
 
@@ -249,164 +254,36 @@ class RefineSession(Brush):
         Raises:
             SceneError: the history belongs to the embedded Segment Editor.
         """
-        self._own_history()
+        self._need_own_history()
         self.logic.Undo()
         self.refresh()
 
     def redo(self) -> None:
         """Redo one step of the session's own history; raises as :meth:`undo`."""
-        self._own_history()
+        self._need_own_history()
         self.logic.Redo()
         self.refresh()
 
     def refresh(self) -> None:
-        """Look at the segments anew, after undo, redo or an edit made elsewhere.  Changes no voxel and no tag."""
-        if (
-            self.segmentation_node.GetSegmentation().GetNumberOfSegments()
-            and tree_store.read_tree(self.segmentation_node) is not None
-        ):
-            layers.ensure_layout(self.segmentation_node, self.tree)
-        self._snapshot.refresh()
+        """Look at the segments anew, after undo, redo or an edit made elsewhere.  Changes no voxel and no tag.
+
+        The session does so by itself after the Segment Editor's undo; what it cannot see (a single node saved to a
+        file, which packs the layers) the caller says by this.
+        """
+        layers.ensure_layout(self.segmentation_node)
+        self._strokes.snapshot.refresh()
         self._follow_selection()
-
-    prepare = refresh
-
-    # -- marks -----------------------------------------------------------------------------------------------------
-
-    def set_locked(self, node: Node | str, locked: bool) -> None:
-        """Lock or unlock a node: it and its descendants neither gain nor lose voxels.  Not undone by undo."""
-        marks.set_locked(self.segmentation_node, self.tree.node(node), locked)
-
-    def mark_slice_complete(self, axis: int, index: int, node: Node | str | None = None, complete: bool = True) -> None:
-        """Mark a slice of the stored array as completely annotated, within a node or altogether."""
-        marks.set_slice_complete(
-            self.segmentation_node, axis, index, None if node is None else self.tree.node(node), complete
-        )
-
-    def is_seen(self, node: Node | str) -> bool:
-        """Whether the user sees the node's segment."""
-        display = self._view.seen if self._view is not None else self.segmentation_node.GetDisplayNode()
-        segment_id = segments_of(self.segmentation_node, self.tree).get(self.tree.node(node).path)
-        return segment_id is not None and bool(display.GetSegmentVisibility(segment_id))
-
-    def set_seen(self, node: Node | str, visible: bool) -> None:
-        """Show or hide a node's segment; no matter for painting."""
-        display = self._view.seen if self._view is not None else self.segmentation_node.GetDisplayNode()
-        segment_id = segments_of(self.segmentation_node, self.tree).get(self.tree.node(node).path)
-        if segment_id is not None:
-            display.SetSegmentVisibility(segment_id, visible)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _stroke(self, node: Node, mask: np.ndarray, adding: bool, source: str) -> int:
-        self.prepare()
-        tree, grid = self.tree, self.grid
-        box = layers.bounds(mask)
-        if box is None:
-            return 0
-        inner = mask[tuple(slice(low, high) for low, high in zip(*box, strict=True))]
-        lower = tuple(low + origin for low, origin in zip(box[0], grid.origin, strict=True))
-        place = lower, tuple(low + size for low, size in zip(lower, inner.shape, strict=True))
-        before = self._live(tree, place)  # type: ignore[arg-type]
-        locked = marks.untouchable(self.segmentation_node, tree)
-        clip = rules.clip_addition if adding else rules.clip_removal
-        clipped = clip(tree, node, inner, before, locked)
-        if not clipped.any():
-            return 0
-        with self._steps.step(), self._own_write():
-            self._need_segment(node)
-            parent = tree.parent(node)
-            if parent is not None and parent.path not in segments_of(self.segmentation_node, tree):
-                self._create_from_descendants(parent)
-            layers.ensure_layout(self.segmentation_node, tree)
-            self._snapshot.refresh()
-            image = grid.new_image(clipped.astype(np.uint8), lower)  # type: ignore[arg-type]
-            mode = slicer.vtkSlicerSegmentEditorLogic
-            with self._masked_for(node):
-                self.logic.ModifySegmentByLabelmap(
-                    self.segmentation_node,
-                    segments_of(self.segmentation_node, tree)[node.path],
-                    image,
-                    mode.ModificationModeAdd if adding else mode.ModificationModeRemove,
-                    False,
-                    False,
-                )
-            self._settle(node)
-            self._note_source(node, source)
-            self._snapshot.refresh()
+    def _stroke(self, node: Node | str, voxels: np.ndarray, adding: bool, source: str) -> int:
+        tree = self.tree
+        target = tree.node(node)
+        mask = self._as_mask(voxels)
+        layers.ensure_layout(self.segmentation_node, tree)
+        changed = self._strokes.stroke(tree, target, mask, adding, source)
         self._follow_selection()
-        return int(np.count_nonzero(clipped))
-
-    def _settle(self, node: Node | None) -> bool:
-        """Bring what has changed since the snapshot to what the rules allow; without a node, put all nodes back."""
-        box = self._snapshot.changed_box()
-        if box is None:
-            return False
-        tree, grid = self.tree, self.grid
-        segments = segments_of(self.segmentation_node, tree)
-        names = {
-            tree.node(path).name: segment_id
-            for path, segment_id in segments.items()
-            if self._snapshot.knows(segment_id)
-        }
-        before = {name: self._snapshot.mask(segment_id, box) for name, segment_id in names.items()}
-        after = {name: mask for name, mask in self._live(tree, box).items() if name in names}
-        locked = marks.untouchable(self.segmentation_node, tree)
-        wanted = before if node is None else rules.settle(tree, node, before, after, locked)
-        corrections = [
-            (name, wanted[name], after[name]) for name in names if not np.array_equal(wanted[name], after[name])
-        ]
-        with self._own_write():
-            # Removals first: what is added must not meet a layer-mate.
-            for name, right, wrong in corrections:
-                if (wrong & ~right).any():
-                    layers.remove_voxels(
-                        self.segmentation_node, names[name], grid.new_image((wrong & ~right).astype(np.uint8), box[0])
-                    )
-            for name, right, wrong in corrections:
-                if (right & ~wrong).any():
-                    layers.add_voxels(
-                        self.segmentation_node, names[name], grid.new_image((right & ~wrong).astype(np.uint8), box[0])
-                    )
-        return node is None or not np.array_equal(wanted[node.name], before[node.name])
-
-    def _live(self, tree: LabelTree, box: layers.Box) -> dict[str, np.ndarray]:
-        found = {}
-        for path, segment_id in segments_of(self.segmentation_node, tree).items():
-            segment = self.segmentation_node.GetSegmentation().GetSegment(segment_id)
-            array, lower = layers.view(layers.label_map(segment))
-            found[tree.node(path).name] = layers.crop(array, lower, box, segment.GetLabelValue())
-        return found
-
-    def _need_segment(self, node: Node) -> None:
-        with self._own_write():
-            tree_store.add_segment(self.segmentation_node, self.tree, node, tags.MANUAL)
-            layers.ensure_layout(self.segmentation_node, self.tree)
-
-    def _create_from_descendants(self, node: Node) -> None:
-        """Give an inner node a segment: the union of its descendants."""
-        tree, grid = self.tree, self.grid
-        inside = self.voxels(node)
-        segments = segments_of(self.segmentation_node, tree)
-        below = [segments[other.path] for other in tree.descendants(node) if other.path in segments]
-        sources = {
-            tags.get_tag(self.segmentation_node.GetSegmentation().GetSegment(i), tags.SOURCE, tags.MANUAL)
-            for i in below
-        }
-        with self._own_write():
-            source = sources.pop() if len(sources) == 1 else tags.MIXED if sources else tags.MANUAL
-            segment_id = tree_store.add_segment(self.segmentation_node, tree, node, source or tags.MANUAL)
-            layers.ensure_layout(self.segmentation_node, tree)
-            if inside.any():
-                layers.add_voxels(
-                    self.segmentation_node, segment_id, grid.new_image(inside.astype(np.uint8), grid.origin)
-                )
-
-    def _note_source(self, node: Node, source: str) -> None:
-        segment_id = segments_of(self.segmentation_node, self.tree)[node.path]
-        segment = self.segmentation_node.GetSegmentation().GetSegment(segment_id)
-        known = tags.get_tag(segment, tags.SOURCE, source)
-        tags.set_source(segment, source if known == source or self._snapshot.empty(segment_id) else tags.MIXED)
+        return changed
 
     def _as_mask(self, voxels: np.ndarray) -> np.ndarray:
         shape = self.grid.shape
@@ -419,113 +296,72 @@ class RefineSession(Brush):
             mask[tuple(inside.T)] = True
             return mask
         raise tags.SceneError(
-            f"the voxels are {voxels.dtype} of shape {voxels.shape}; give bool of shape {shape} or integer indices (n, 3)."
+            f"the voxels are {voxels.dtype} of shape {voxels.shape}; "
+            f"give bool of shape {shape} or integer indices (n, 3)."
         )
 
-    def _check_tree(self) -> LabelTree:
-        tree = tree_store.read_tree(self.segmentation_node)
-        if tree is None:
-            raise tags.SceneError(
-                f"segmentation '{self.segmentation_node.GetName()}' has no label tree; group it by a label tree first."
-            )
-        return tree
-
-    def _own_history(self) -> None:
+    def _need_own_history(self) -> None:
         if not self._owns_history:
             raise tags.SceneError("the undo history belongs to the Segment Editor; use its undo and redo.")
 
-    # -- masking follows the selection -----------------------------------------------------------------------------
+    def _open_view(self, target: Node | None) -> None:
+        outlined = None if target is None else self._strokes.ids(self.tree).get(target.name)
+        self._view = RefineView(self.segmentation_node, outlined)
+        self._refined = target
+        self._follow_selection()
 
     def _follow_selection(self) -> None:
-        node = self.selected if self._view is not None else None
+        """Masking for the selected node; nothing can be painted or erased while none is selected."""
         if self._view is None:
             return
-        tree = self.tree
-        segments = segments_of(self.segmentation_node, tree)
+        tree, node = self.tree, self.selected
         if node is None:
             self._view.steer(())
             return
+        segments = tree_store.segments_by_path(self.segmentation_node, tree)
         Masking.for_node(tree, node, segments).apply(self.editor_node)
         self._view.steer(erasable_segments(tree, node, segments) | {segments[node.path]})
 
-    @contextmanager
-    def _masked_for(self, node: Node) -> Iterator[None]:
-        """Masking for a stroke with ``node`` whatever is selected; observers see no change in the end."""
-        tree = self.tree
-        segments = segments_of(self.segmentation_node, tree)
-        display = self.segmentation_node.GetDisplayNode()
-        was = Masking.of(self.editor_node)
-        shown = [
-            segment_id
-            for segment_id, _ in tree_store.segments(self.segmentation_node)
-            if display.GetSegmentVisibility(segment_id)
-        ]
-        editor_blocked, display_blocked = self.editor_node.StartModify(), display.StartModify()
-        try:
-            Masking.for_node(tree, node, segments).apply(self.editor_node)
-            set_visible(display, self.segmentation_node, erasable_segments(tree, node, segments))
-            yield
-        finally:
-            was.apply(self.editor_node)
-            set_visible(display, self.segmentation_node, shown)
-            self.editor_node.EndModify(editor_blocked)
-            display.EndModify(display_blocked)
-
-    @contextmanager
-    def _own_write(self) -> Iterator[None]:
-        self._writing += 1
-        try:
-            yield
-        finally:
-            self._writing -= 1
-
-    # -- observing -------------------------------------------------------------------------------------------------
-
-    def _observe(self) -> None:
-        def add(source: Any, event: Any, callback: Callable[..., None]) -> None:
-            self._observations.append((source, source.AddObserver(event, callback)))
-
-        scene = slicer.vtkMRMLScene
-        add(self.editor_node, "ModifiedEvent", self._on_editor_modified)
-        add(self.segmentation_node, slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent, self._on_display_modified)
-        add(self.scene, scene.StartSaveEvent, self._on_start_save)
-        add(self.scene, scene.EndSaveEvent, self._on_end_save)
-        add(self.scene, scene.StartCloseEvent, self._on_start_close)
-
-    def _stop_observing(self) -> None:
-        for source, observation in self._observations:
-            source.RemoveObserver(observation)
-        self._observations.clear()
-
-    def _on_editor_modified(self, caller: object, event: str) -> None:
-        if self._view is not None and not self._writing:
+    def _on_editor_modified(self) -> None:
+        if not self._strokes.writing:
             self._follow_selection()
 
-    def _on_display_modified(self, caller: object, event: str) -> None:
+    def _on_display_modified(self) -> None:
         # The Segment Editor's undo ends with this event.  Label maps that were replaced are its mark.
-        if not self._writing and self._snapshot.replaced():
+        if not self._strokes.writing and self._strokes.snapshot.replaced():
             self.refresh()
 
-    def _on_start_save(self, caller: object, event: str) -> None:
+    def _on_start_save(self) -> None:
         if self._view is not None:
-            self._suspended = (
-                (None if self.refined is None else self.refined.name),
-                self.editor_node.GetSelectedSegmentID(),
-            )
+            self._suspended = self._refined, self.editor_node.GetSelectedSegmentID()
             self.leave()
-        tree_store.mirror_state(self.segmentation_node)
+        with unseen_by_undo(self.segmentation_node.GetSegmentation()):
+            tree_store.mirror_state(self.segmentation_node)
 
-    def _on_end_save(self, caller: object, event: str) -> None:
+    def _on_end_save(self) -> None:
         self.refresh()
         if self._suspended is not None:
-            name, segment_id = self._suspended
+            target, segment_id = self._suspended
             self._suspended = None
-            self.enter(name)
+            self._open_view(target)
             if segment_id:
                 self.editor_node.SetSelectedSegmentID(segment_id)
 
-    def _on_start_close(self, caller: object, event: str) -> None:
+    def _on_node_goes(self) -> None:
         if self._view is not None:
             self._view.abandon()
             self._view = None
-        self._stop_observing()
+        self._observer.close()
+
+
+def _prepare_node(segmentation_node: slicer.vtkMRMLSegmentationNode, volume_node: Any) -> None:
+    if segmentation_node.GetScene() is None:
+        raise tags.SceneError(f"segmentation '{segmentation_node.GetName()}' is in no scene; add it to one first.")
+    tree_of(segmentation_node)
+    recover(segmentation_node)
+    tree_store.unmirror_state(segmentation_node)
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    if volume_node is not None and not segmentation_node.GetSegmentation().GetConversionParameter(name):
+        segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    if segmentation_node.GetDisplayNode() is None:
+        segmentation_node.CreateDefaultDisplayNodes()

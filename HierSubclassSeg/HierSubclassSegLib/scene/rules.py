@@ -14,12 +14,23 @@ The implied root is the parent of the top-level nodes: it is everywhere and has 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+
 from hierseg.labeltree import LabelTree, Node
 
 #: voxels by node name; nodes without a segment are missing; all arrays have one shape
 Masks = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a stroke with ``node`` adds to it and takes from it: bool arrays of one shape."""
+
+    node: Node
+    added: np.ndarray
+    removed: np.ndarray
 
 
 def region(tree: LabelTree, node: Node, masks: Masks) -> np.ndarray | None:
@@ -28,9 +39,8 @@ def region(tree: LabelTree, node: Node, masks: Masks) -> np.ndarray | None:
     Returns:
         A bool array (maybe the given one: do not change it), or None if neither it nor a descendant has a segment.
     """
-    own = masks.get(node.name)
-    if own is not None:
-        return own
+    if node.name in masks:
+        return masks[node.name]
     found: np.ndarray | None = None
     for child in tree.children(node):
         part = region(tree, child, masks)
@@ -63,18 +73,13 @@ def clip_addition(tree: LabelTree, node: Node, added: np.ndarray, before: Masks,
     if node.name in locked:
         return np.zeros_like(added)
     allowed = added.copy()
-    own = before.get(node.name)
-    if own is not None:
-        allowed &= ~own
+    if node.name in before:
+        allowed &= ~before[node.name]
     parent = tree.parent(node)
     if parent is not None:
         inside = region(tree, parent, before)
         allowed &= inside if inside is not None else False
-    for other in erasable(tree, node):
-        if other.name in locked:
-            kept = region(tree, other, before)
-            if kept is not None:
-                allowed &= ~kept
+    _leave_out_locked(tree, erasable(tree, node), allowed, before, locked)
     return allowed
 
 
@@ -87,37 +92,40 @@ def clip_removal(
     allowed = removed.copy()
     own = region(tree, node, before)
     allowed &= own if own is not None else False
-    for below in tree.descendants(node):
-        if below.name in locked:
-            kept = region(tree, below, before)
-            if kept is not None:
-                allowed &= ~kept
+    _leave_out_locked(tree, tree.descendants(node), allowed, before, locked)
     return allowed
 
 
-def settle(tree: LabelTree, node: Node, before: Masks, after: Masks, locked: Collection[str]) -> dict[str, np.ndarray]:
-    """The voxels of every node once a stroke with ``node`` has come to rest.
-
-    Args:
-        tree: the label tree.
-        node: the node that was painted or erased.
-        before: voxels by node name before the stroke.
-        after: voxels by node name as the stroke left them; only ``node``'s are looked at.
-        locked: names of the locked nodes and all their descendants.
-
-    Returns:
-        Voxels by name, for the names of ``before``.
-    """
+def clip(tree: LabelTree, node: Node, before: Masks, painted: np.ndarray, locked: Collection[str]) -> Change:
+    """What a stroke that left ``node`` as ``painted`` changes once it has come to rest."""
     own = before[node.name]
-    painted = after[node.name]
-    added = clip_addition(tree, node, painted & ~own, before, locked)
-    removed = clip_removal(tree, node, own & ~painted, before, locked)
-    settled = dict(before)
-    settled[node.name] = (own | added) & ~removed
-    for other in erasable(tree, node):
-        if other.name in settled:
-            settled[other.name] = before[other.name] & ~added
-    for below in tree.descendants(node):
-        if below.name in settled:
-            settled[below.name] = before[below.name] & ~removed
-    return settled
+    return Change(
+        node,
+        clip_addition(tree, node, painted & ~own, before, locked),
+        clip_removal(tree, node, own & ~painted, before, locked),
+    )
+
+
+def settled(tree: LabelTree, change: Change, name: str, before: np.ndarray) -> np.ndarray:
+    """The voxels of the node ``name`` after a change, from those before it."""
+    node = change.node
+    if name == node.name:
+        return (before | change.added) & ~change.removed
+    other = tree.node(name)
+    if other.path.startswith(node.path + "/"):
+        return before & ~change.removed
+    above = node.path.rpartition("/")[0]
+    # Below the parent but not below the node: a sibling or a sibling's descendant.
+    if not above or other.path.startswith(above + "/"):
+        return before & ~change.added
+    return before
+
+
+def _leave_out_locked(
+    tree: LabelTree, nodes: Collection[Node], allowed: np.ndarray, before: Masks, locked: Collection[str]
+) -> None:
+    for other in nodes:
+        if other.name in locked:
+            kept = region(tree, other, before)
+            if kept is not None:
+                allowed &= ~kept

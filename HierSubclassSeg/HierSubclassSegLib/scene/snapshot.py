@@ -11,7 +11,8 @@ import numpy as np
 import slicer
 
 from HierSubclassSegLib.scene import tree_store
-from HierSubclassSegLib.scene.layers import Box, address, bounds, crop, label_map, view
+from HierSubclassSegLib.scene.lattice import Box, bounds, crop, view
+from HierSubclassSegLib.scene.layers import address, label_map
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,11 @@ class Snapshot:
             where, value = self._segments.get(segment_id, ("", 0))
             layer = self._layers.get(where)
             same = layer is not None and address(image) == where and value == segment.GetLabelValue()
-            if same and layer is not None and (where in compared or layer.modified == image.GetMTime()):
+            if (
+                same
+                and layer is not None
+                and (where in compared or image is None or layer.modified == image.GetMTime())
+            ):
                 continue
             array, lower = view(image)
             if same and layer is not None:
