@@ -68,8 +68,9 @@ def resample(
     target_shape: Sequence[int],
     *,
     fill: Sequence[float] | None = None,
+    antialias: bool = True,
 ) -> torch.Tensor:
-    """Resample channels onto another grid, linearly, with antialiasing along axes that get coarser.
+    """Resample channels onto another grid, linearly.
 
     Args:
         image: ``(C, X, Y, Z)`` floats, on any device.
@@ -77,6 +78,7 @@ def resample(
         target_affine: of the result.
         target_shape: spatial shape of the result.
         fill: one value a channel for what lies outside of the source's voxels; None repeats the border voxel.
+        antialias: average along axes that get coarser; without it, values are taken at the target's points.
 
     Returns:
         ``(C, *target_shape)`` on the same device.
@@ -84,7 +86,7 @@ def resample(
     matrix = voxel_map(source_affine, target_affine)
     order = parallel_axes(matrix, target_shape)
     if order is None:
-        return _resample_oblique(image, matrix, target_shape, fill)
+        return _resample_oblique(image, matrix, target_shape, fill, antialias)
     result = image.permute(0, *(axis + 1 for axis in order))
     jobs = []
     for axis, source_axis in enumerate(order):
@@ -144,7 +146,7 @@ def axis_weights(positions: np.ndarray, size: int, step: float) -> tuple[np.ndar
     Returns:
         Indices int64 and weights float32, both ``(positions, taps)``; the weights of a position sum to 1.
     """
-    support = max(1.0, step)
+    support = step if step > 1.0 + 1e-3 else 1.0
     if support == 1.0 or size == 1:
         positions = np.clip(positions, 0, size - 1)
         if np.array_equal(positions, np.rint(positions)):
@@ -160,12 +162,12 @@ def axis_weights(positions: np.ndarray, size: int, step: float) -> tuple[np.ndar
 
 
 def _resample_oblique(
-    image: torch.Tensor, matrix: np.ndarray, shape: Sequence[int], fill: Sequence[float] | None
+    image: torch.Tensor, matrix: np.ndarray, shape: Sequence[int], fill: Sequence[float] | None, antialias: bool
 ) -> torch.Tensor:
     # A source much finer than the target is first coarsened on its own axes: trilinear interpolation alone would skip voxels.
     steps = np.linalg.norm(np.linalg.inv(matrix[:3, :3]), axis=0)
     coarse = [
-        max(1, round(size * max(step, 1e-6))) if step < 0.67 else size
+        max(1, round(size * max(step, 1e-6))) if antialias and step < 0.67 else size
         for size, step in zip(image.shape[1:], steps, strict=True)
     ]
     sizes = np.array(image.shape[1:], dtype=np.float64)

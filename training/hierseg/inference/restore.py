@@ -132,9 +132,6 @@ class _Grid:
         self.inner = tuple(probabilities.leaf.shape[1:])
         self.to_inner = voxel_map(affine, source.affine)
         self.to_outer = voxel_map(source.affine, affine)
-        self.reach = np.maximum(
-            1.0, np.abs(self.to_inner[:3, :3]).max(axis=1)
-        )  # taps of the resampling, in voxels of the network's grid
         self.seconds = 0.0
 
     def count(self, tree: LabelTree, mode: str) -> int:
@@ -148,7 +145,7 @@ class _Grid:
             hit = torch.nonzero(_profile(mask, axis)).flatten()
             if hit.numel() == 0:
                 return None
-            ends.append((float(hit[0]) - self.reach[axis], float(hit[-1]) + self.reach[axis]))
+            ends.append((float(hit[0]) - 1.0, float(hit[-1]) + 1.0))
         # What touches the border of the network's grid is repeated beyond it: such an end stays open.
         far = 1e6
         ends = [
@@ -161,13 +158,13 @@ class _Grid:
         """One class's probabilities ``(X, Y, Z)`` on a box of the input's grid."""
         began = self._now()
         ends = [(float(part.start), float(part.stop - 1)) for part in box]
-        inner = _mapped_box(ends, self.to_inner, self.inner, margin=self.reach + 1)
+        inner = _mapped_box(ends, self.to_inner, self.inner, margin=2.0)
         if inner is None:  # the box lies outside of the network's grid: its border is repeated
             inner = slice(0, self.inner[0]), slice(0, self.inner[1]), slice(0, self.inner[2])
         shape = [part.stop - part.start for part in box]
-        result = resample(channel[inner][None], _shifted(self.affine, inner), _shifted(self.target_affine, box), shape)[
-            0
-        ]
+        # Values at points, not averages: one thick slice, seen by the network as several, would lose to its neighbors.
+        source, target = _shifted(self.affine, inner), _shifted(self.target_affine, box)
+        result = resample(channel[inner][None], source, target, shape, antialias=False)[0]
         self.seconds += self._now() - began
         return result
 
@@ -190,7 +187,7 @@ def _shifted(affine: np.ndarray, box: Sequence[slice]) -> np.ndarray:
 
 
 def _mapped_box(
-    ends: Sequence[tuple[float, float]], matrix: np.ndarray, shape: Sequence[int], margin: np.ndarray | float = 0.0
+    ends: Sequence[tuple[float, float]], matrix: np.ndarray, shape: Sequence[int], margin: float = 0.0
 ) -> Box | None:
     """The box around a mapped box, within ``shape``; None where they do not meet."""
     corners = np.array([[*corner, 1.0] for corner in itertools.product(*ends)]) @ matrix.T
