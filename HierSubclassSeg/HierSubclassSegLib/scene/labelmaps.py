@@ -21,9 +21,11 @@ _GROUPS_AT_ONCE = 32
 
 
 def background_of(tree: LabelTree) -> Node | None:
-    """The top-level leaf named (or also called) "background", or None in a tree without background."""
+    """The top-level leaf that means background, by its name, an alias or DICOM's code; None in a tree without one."""
     for node in tree.top_level:
-        if tree.is_leaf(node) and "background" in {name.casefold() for name in (node.name, *node.aliases)}:
+        names = {name.casefold() for name in (node.name, *node.aliases)}
+        coded = node.terminology.get("type", ("", "", ""))[:2] == ("DCM", "125040")
+        if tree.is_leaf(node) and (coded or "background" in names):
             return node
     return None
 
@@ -165,7 +167,7 @@ def group_image(
     lower, upper = box or ((0, 0, 0), (1, 1, 1))
     place = tuple(slice(low, high) for low, high in zip(lower, upper, strict=True))
     image = geometry.image_like(
-        table.dtype, [high - low for low, high in zip(lower, upper, strict=True)], lower, oriented=True
+        table.dtype, tuple(high - low for low, high in zip(lower, upper, strict=True)), lower, oriented=True
     )
     if box is not None:
         geometry.array_of(image)[...] = table[labels[place]]

@@ -94,10 +94,11 @@ def new_segmentation(
     """An empty segmentation node on the first volume's grid, beside it, with references to all the volumes."""
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
+    # The transform first: Slicer takes the volume's grid as seen from the segmentation's own parent transform.
+    geometry.place_beside(node, volume_nodes[0])
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_nodes[0])
     for volume in volume_nodes:
         node.AddNodeReferenceID(VOLUMES, volume.GetID())
-    geometry.place_beside(node, volume_nodes[0])
     return node
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import slicer
 
@@ -67,8 +68,8 @@ def load_segmentation(
         )
     node.CreateDefaultDisplayNodes()
     if volume_node is not None:
-        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
         node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     after_loading(node)
     return node
 
@@ -155,7 +156,7 @@ class SavingObserver:
             self._scene.RemoveObserver(tag)
         self._tags = []
 
-    def __enter__(self) -> SavingObserver:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

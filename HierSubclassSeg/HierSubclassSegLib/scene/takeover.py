@@ -152,10 +152,11 @@ def _write(
         for value in np.unique(labels[chosen])
         for other in (tree.by_value(value), *tree.ancestors(tree.by_value(value)))
     }
-    plans = []
-    for parent in (None, *(node for node in tree.nodes if not tree.is_leaf(node))):
-        if any(node.name in gained for node in tree.children(parent)):
-            plans.append(_plan(annotation_node, tree, parent, gained, current, labels, chosen, grid))
+    plans = [
+        _plan(annotation_node, tree, parent, gained, current, labels, chosen, grid)
+        for parent in (None, *(node for node in tree.nodes if not tree.is_leaf(node)))
+        if any(node.name in gained for node in tree.children(parent))
+    ]
     if save_state is not None:
         save_state()
     with labelmaps.modifying(annotation_node):

@@ -36,7 +36,7 @@ def terminology_entry(tree: LabelTree, node: Node) -> str:
     codes.setdefault("category", ANATOMICAL_STRUCTURE)
     category, kind, modifier = (_triplet(codes.get(key, EMPTY)) for key in ("category", "type", "modifier"))
     region, region_modifier = (_triplet(codes.get(key, EMPTY)) for key in ("region", "region_modifier"))
-    return "~".join((TYPE_CONTEXT, category, kind, modifier, REGION_CONTEXT, region, region_modifier))
+    return f"{TYPE_CONTEXT}~{category}~{kind}~{modifier}~{REGION_CONTEXT}~{region}~{region_modifier}"
 
 
 def codes_of(entry: str) -> dict[str, tuple[str, str, str]]:
