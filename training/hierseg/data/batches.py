@@ -103,7 +103,10 @@ class Batches(Dataset[Batch]):
         dims, size = self.config.spatial_dims, self.config.patch_size
         image, label = _slice(case, draw.center, dims)
         start = window(draw.center[:dims], size, label.shape)
-        patch = {"image": crop(image, start, size, 0.0), "label": crop(label, start, size, self.tree.unlabelled)}
+        patch = {
+            "image": crop(image, start, size, _floor(image, start)),
+            "label": crop(label, start, size, self.tree.unlabelled),
+        }
         return self._plain(patch, draw.seed, side_axis(case.affine, dims))
 
 
@@ -112,6 +115,14 @@ def _slice(case: TrainingCase, center: tuple[int, int, int], spatial_dims: int) 
     if spatial_dims == 3:
         return case.image, case.label
     return case.image[..., center[2]], case.label[..., center[2]]
+
+
+def _floor(image: np.ndarray, start: tuple[int, ...]) -> float | np.ndarray:
+    """What a patch is padded with where the image is smaller: each channel's minimum, as in inference."""
+    if min(start) >= 0:
+        return 0.0
+    minimum: np.ndarray = image.min(axis=tuple(range(1, image.ndim)), keepdims=True)
+    return minimum
 
 
 def iterate(batches: Batches, start: int, device: torch.device) -> Iterator[Batch]:

@@ -113,7 +113,8 @@ def _write(place: Path, case: TrainingCase) -> None:
     try:
         np.save(staged / "image.npy", case.image)
         np.save(staged / "label.npy", case.label)
-        np.savez(staged / "positions.npz", **{str(value): found for value, found in case.index.positions.items()})
+        positions: dict[str, Any] = {str(value): found for value, found in case.index.positions.items()}
+        np.savez(staged / "positions.npz", **positions)
         content = {
             "affine": case.affine.tolist(),
             "notes": list(case.notes),

@@ -164,14 +164,16 @@ def window(center: Sequence[int], patch_size: Sequence[int], shape: Sequence[int
     return tuple(starts)
 
 
-def crop(array: np.ndarray, start: Sequence[int], size: Sequence[int], fill: float) -> np.ndarray:
-    """Copy a box out of the last ``len(start)`` axes; what lies outside the array is ``fill``."""
+def crop(array: np.ndarray, start: Sequence[int], size: Sequence[int], fill: float | np.ndarray) -> np.ndarray:
+    """Copy a box out of the last ``len(start)`` axes; what lies outside the array is ``fill``,
+    one number or an array that broadcasts.
+    """
     lead = array.ndim - len(start)
     result = np.full((*array.shape[:lead], *size), fill, dtype=array.dtype)
-    source, target = [], []
+    source, target = [slice(None)] * lead, [slice(None)] * lead
     for begin, extent, length in zip(start, size, array.shape[lead:], strict=True):
         low, high = max(begin, 0), min(begin + extent, length)
         source.append(slice(low, high))
         target.append(slice(low - begin, high - begin))
-    result[(..., *target)] = array[(..., *source)]
+    result[tuple(target)] = array[tuple(source)]
     return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -337,7 +338,7 @@ def _number(value: Any) -> float | None:
         number = float(value) if isinstance(value, int | float | str) else None
     except ValueError:
         return None
-    return number if number is not None and number == number and abs(number) != float("inf") else None
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _check(config: TrainConfig) -> None:

@@ -102,8 +102,10 @@ def model_card(name: str, dataset: Dataset, story: Story) -> str:
     lines = [
         f"# {name}",
         "",
-        f"Segments the label tree '{dataset.tree.name}' ({len(dataset.tree.top_level)} top-level nodes, {len(dataset.tree.leaves)} leaves) "
-        f"in {config.spatial_dims}D images with the channels {', '.join(dataset.channels)}.",
+        (
+            f"Segments the label tree '{dataset.tree.name}' ({len(dataset.tree.top_level)} top-level nodes, {len(dataset.tree.leaves)} leaves) "
+            f"in {config.spatial_dims}D images with the channels {', '.join(dataset.channels)}."
+        ),
         "",
         "Research only. Not a medical device: a person checks every result.",
         "",
@@ -128,9 +130,11 @@ def _measured(tree: LabelTree, measurement: Measurement | None) -> list[str]:
     cases = list(measurement.scores)
     shown = ", ".join(cases[:10]) + (f" and {len(cases) - 10} more" if len(cases) > 10 else "")
     lines = [
-        f"Dice on {len(cases)} case{'' if len(cases) == 1 else 's'} that the weights were not trained on ({shown}), on the network's grid. "
-        "The checkpoint was chosen by these cases, so that new cases may score lower. "
-        "Unlabelled voxels are left out; a voxel known only as an inner node scores that node and its ancestors.",
+        (
+            f"Dice on {len(cases)} case{'' if len(cases) == 1 else 's'} that the weights were not trained on ({shown}), on the network's grid. "
+            "The checkpoint was chosen by these cases, so that new cases may score lower. "
+            "Unlabelled voxels are left out; a voxel known only as an inner node scores that node and its ancestors."
+        ),
         "",
         "| node | mean Dice | cases |",
         "|---|---|---|",

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -112,7 +112,7 @@ class RunFolder:
         """The model at the end."""
         return self.folder / "bundle"
 
-    def __enter__(self) -> RunFolder:
+    def __enter__(self) -> Self:
         self._write()
         self._thread = threading.Thread(target=self._beat, name="hierseg-heartbeat", daemon=True)
         self._thread.start()

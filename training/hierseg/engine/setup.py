@@ -48,7 +48,7 @@ def resolve_config(
     base = saved if saved is not None else (bundle_settings(start, channels) if start is not None else {})
     config = (
         TrainConfig.from_dict(base, given)
-        if explicit or saved is None and start is None
+        if explicit or (saved is None and start is None)
         else TrainConfig.from_dict(given, base)
     )
     for key in (*_NETWORK_KEYS, "trunk_arguments"):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 from hierseg.data.caching import CaseCache
 from hierseg.dataset import Case, Dataset
 from hierseg.evaluation.metrics import mean_score, node_scores
