@@ -69,7 +69,8 @@ class HierarchyEdits:
             for other in doomed:
                 if other.name in ids:
                     self.segmentation_node.GetSegmentation().RemoveSegment(ids[other.name])
-            tree_store.rehome(self.segmentation_node)
+            # The tree's home may have been among them.
+            tree_store.write_tree(self.segmentation_node, tree)
         self.refresh()
 
     # -- marks: undo does not take these back ------------------------------------------------------------------------

@@ -270,6 +270,7 @@ class RefineSession(HierarchyEdits):
         The session does so by itself after the Segment Editor's undo; what it cannot see (a single node saved to a
         file, which packs the layers) the caller says by this.
         """
+        tree_store.remember_tree(self.segmentation_node, self.tree)
         layers.ensure_layout(self.segmentation_node)
         self._strokes.snapshot.refresh()
         self._follow_selection()
@@ -357,7 +358,7 @@ class RefineSession(HierarchyEdits):
 def _prepare_node(segmentation_node: slicer.vtkMRMLSegmentationNode, volume_node: Any) -> None:
     if segmentation_node.GetScene() is None:
         raise tags.SceneError(f"segmentation '{segmentation_node.GetName()}' is in no scene; add it to one first.")
-    tree_of(segmentation_node)
+    tree_store.remember_tree(segmentation_node, tree_of(segmentation_node))
     recover(segmentation_node)
     tree_store.unmirror_state(segmentation_node)
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()

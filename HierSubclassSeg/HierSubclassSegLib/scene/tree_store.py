@@ -62,11 +62,7 @@ def write_tree(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTre
     Segments whose path is no longer in the tree keep their tags but the fingerprint, so that nothing painted is lost;
     they count as foreign until they are given a node again.
     """
-    known = _known_trees(segmentation_node)
-    known.pop(tree.fingerprint, None)
-    known[tree.fingerprint] = tree.to_dict()
-    newest = dict(list(known.items())[-_TREES_KEPT:])
-    segmentation_node.SetAttribute(TREES, json.dumps(newest, separators=(",", ":")))
+    remember_tree(segmentation_node, tree)
     for _, segment in segments(segmentation_node):
         path = tags.get_tag(segment, tags.PATH)
         if path is not None and path in tree:
@@ -75,6 +71,17 @@ def write_tree(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTre
         elif path is not None:
             tags.remove_tag(segment, tags.TREE)
     _set_home(segmentation_node, tags.TREE_JSON, _without_bar(tree.canonical_json))
+
+
+def remember_tree(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) -> None:
+    """Let the attribute know the tree, should its home be deleted.  Touches no segment: it may follow an undo."""
+    known = _known_trees(segmentation_node)
+    if tree.fingerprint in known and tree.fingerprint == next(reversed(known)):
+        return
+    known.pop(tree.fingerprint, None)
+    known[tree.fingerprint] = tree.to_dict()
+    newest = dict(list(known.items())[-_TREES_KEPT:])
+    segmentation_node.SetAttribute(TREES, json.dumps(newest, separators=(",", ":")))
 
 
 def rehome(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
