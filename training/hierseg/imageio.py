@@ -211,6 +211,8 @@ def _telling(path: Path) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise ImageError(f"{path}: there is not enough memory to read this image; free some, or crop it.") from error
+    except PermissionError as error:
+        raise ImageError(f"{path}: no permission to read it; change its permissions or choose another file.") from error
     except (
         ImageFileError,
         HeaderDataError,
@@ -222,10 +224,9 @@ def _telling(path: Path) -> Iterator[None]:
         RuntimeError,
         KeyError,
     ) as error:
-        last = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ImageError(
             f"{path}: the image is damaged, cut short, or not of the kind that its name says; copy or export it again.",
-            hint=last[-1] if last else "",
+            hint=_last_line(error),
         ) from error
 
 
@@ -312,7 +313,7 @@ def write_volume(path: str | Path, array: np.ndarray, affine: np.ndarray, *, sho
     except RuntimeError as error:
         raise ImageError(
             f"{shown}: the file cannot be written; the disk may be full, or the folder not yours.",
-            hint=str(error).strip(),
+            hint=_last_line(error),
         ) from error
 
 
@@ -322,6 +323,12 @@ def _write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm", "sec" if array.ndim == 4 else "unknown")
     nib.save(image, path)
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of a library's message, which names the cause; the lines above name its source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def _numbers(values: Any) -> str:
