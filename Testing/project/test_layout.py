@@ -55,14 +55,7 @@ def test_the_extension_installs_what_the_learning_half_needs() -> None:
     text = (ROOT / "CMakeLists.txt").read_text()
     assert "project(HierSubclassSeg)" in text
     folders = re.findall(r"install\(DIRECTORY ([^\n]*)", text)
-    assert set(" ".join(folders).split()) == {
-        "training/hierseg",
-        "Resources/LabelTrees",
-        "Resources/Models",
-        "Resources/Terminologies",
-        "training/configs",
-        "docs/schemas",
-    }
+    assert set(" ".join(folders).split()) == {"training/hierseg", "Resources", "training/configs", "docs/schemas"}
 
 
 def commands(document: Path) -> list[str]:
