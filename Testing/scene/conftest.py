@@ -22,6 +22,12 @@ def scene() -> Iterator[Any]:
     opened.close()
 
 
+@pytest.fixture(scope="session")
+def one_scene() -> session.Session:
+    """One scene for all examples of a property: opening one takes longer than an example.  Clear it after each."""
+    return session.open_session()
+
+
 @pytest.fixture
 def tree() -> LabelTree:
     """Two superclasses with two subclasses each, one of depth 3, and a background."""

@@ -337,15 +337,19 @@ def _provenance(
     predicted_by = annotation.prediction_of(annotation_node)
     content: dict[str, Any] = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tool": "HierSubclassSeg",
+        "tool": tags.TOOL,
         "version": hierseg.__version__,
         "slicer": slicer_version(),
         "sources": {},
     }
+    algorithms = {}
     for path, segment_id in tree_store.segments_by_path(annotation_node, tree).items():
-        content["sources"][path] = tags.get_tag(
-            annotation_node.GetSegmentation().GetSegment(segment_id), tags.SOURCE, tags.MANUAL
-        )
+        segment = annotation_node.GetSegmentation().GetSegment(segment_id)
+        content["sources"][path] = tags.get_tag(segment, tags.SOURCE, tags.MANUAL)
+        if content["sources"][path] == tags.MIXED:
+            algorithms[path] = tags.get_tag(segment, tags.ALGORITHM_NAME, tags.TOOL)
+    if algorithms:
+        content["algorithms"] = algorithms
     if predicted_by is not None and predicted_by.GetAttribute(prediction.MODEL):
         content["model"] = predicted_by.GetAttribute(prediction.MODEL)
     if user:

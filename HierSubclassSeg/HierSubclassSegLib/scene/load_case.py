@@ -113,6 +113,9 @@ def _fill(node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, case: Case, lab
         lambda found: str(sources.get(found.path, tags.MANUAL)),
         also=[tree.node(path).name for path in known],
     )
+    for path, name in dict(case.provenance.get("algorithms") or {}).items():
+        for segment_id in labelmaps.ids_of(node, [tree.node(path)] if path in tree else []):
+            tags.set_tag(node.GetSegmentation().GetSegment(segment_id), tags.ALGORITHM_NAME, str(name))
     if background is not None:
         for segment_id in labelmaps.ids_of(node, [background]):
             node.GetDisplayNode().SetSegmentVisibility(segment_id, False)

@@ -50,7 +50,7 @@ def load_segmentation(
     Args:
         scene: gets the node.
         path: a ``.seg.nrrd`` file (or any other that Slicer reads as a segmentation).
-        volume_node: the volume that it belongs to: its grid becomes the reference geometry.
+        volume_node: the volume that it belongs to; the node comes under its parent transform.
 
     Raises:
         SceneError: the file is missing or cannot be read.
@@ -68,10 +68,21 @@ def load_segmentation(
         )
     node.CreateDefaultDisplayNodes()
     if volume_node is not None:
-        node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+        _refer(node, volume_node)
     after_loading(node)
     return node
+
+
+def _refer(node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    converter = slicer.vtkSegmentationConverter
+    if node.GetSegmentation().GetConversionParameter(converter.GetReferenceImageGeometryParameterName()):
+        # The file brought the reference grid, along whose axes complete slices are counted: it stays.
+        node.SetNodeReferenceID(
+            slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole(), volume_node.GetID()
+        )
+    else:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
 
 
 def save_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:

@@ -32,6 +32,9 @@ ALGORITHM_TYPE = "DICOM.SegmentAlgorithmType"
 ALGORITHM_NAME = "DICOM.SegmentAlgorithmName"
 TERMINOLOGY = "TerminologyEntry"
 
+#: names this module where a program must be named
+TOOL = "HierSubclassSeg"
+
 MANUAL = "manual"
 MIXED = "mixed"
 
@@ -83,7 +86,7 @@ def set_source(segment: slicer.vtkSegment, source: str) -> None:
     elif source == MIXED:
         set_tag(segment, ALGORITHM_TYPE, "SEMIAUTOMATIC")
         if not get_tag(segment, ALGORITHM_NAME):
-            set_tag(segment, ALGORITHM_NAME, "HierSubclassSeg")
+            set_tag(segment, ALGORITHM_NAME, TOOL)
     else:
         set_tag(segment, ALGORITHM_TYPE, "AUTOMATIC")
         set_tag(segment, ALGORITHM_NAME, source.removeprefix("model:"))

@@ -49,10 +49,8 @@ def read_tree(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelTree | 
         fingerprint = fingerprint or tags.get_tag(segment, tags.TREE)
     known = _known_trees(segmentation_node)
     if fingerprint is None:
-        # Without segments (all deleted, or none yet) the newest tree is the node's.
-        fingerprint = (
-            next(reversed(known), None) if segmentation_node.GetSegmentation().GetNumberOfSegments() == 0 else None
-        )
+        # Without a segment of any node (all deleted, or none yet) the newest tree is the node's.
+        fingerprint = next(reversed(known), None)
     return LabelTree.from_dict(known[fingerprint]) if fingerprint in known else None
 
 
