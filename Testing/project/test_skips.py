@@ -57,9 +57,7 @@ def test_skips_fail_in_ci_only(ci: str, failed: int, tmp_path: Path) -> None:
         check=False,
     )
     summary = done.stdout.strip().splitlines()[-1]
-    counts = {
-        word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error|xfailed)", summary)
-    }
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error|xfailed)", summary)}
     assert counts["passed"] == 1
     assert counts["xfailed"] == 1
     assert counts.get("failed", 0) + counts.get("error", 0) == failed, done.stdout
