@@ -16,7 +16,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hierseg.worker import server, tasks
+from hierseg.worker import server, store, tasks
+from standins.tiny_bundle import TREE
+
+STORE = store.Store()
+FORGOTTEN: list[str] = []
 
 
 def noisy(job: tasks.Job) -> None:
@@ -86,9 +90,30 @@ def garbage(_: tasks.Job) -> None:
             continue
 
 
+def forgetful(job: tasks.Job) -> None:
+    """Have forgotten the images when they are first asked for, then answer with them."""
+    hash_ = job.message.get("images")[0]["hash"]
+    if not FORGOTTEN:
+        FORGOTTEN.append(hash_)
+        STORE.clear()
+    image = STORE.array(hash_)
+    fields = {"affine": np.eye(4).tolist(), "tree": TREE, "bundle": "any", "stages": {}, "warm": True}
+    job.answer("result", fields, {"labels": image, "superclass": image})
+
+
 MODES: dict[str, Callable[[tasks.Job], None]] = {
     mode.__name__: mode
-    for mode in (noisy, stuck, holds_the_interpreter, out_of_memory, cuda_out_of_memory, unexpected, dies, garbage)
+    for mode in (
+        noisy,
+        stuck,
+        holds_the_interpreter,
+        out_of_memory,
+        cuda_out_of_memory,
+        unexpected,
+        dies,
+        garbage,
+        forgetful,
+    )
 }
 
 
@@ -98,6 +123,7 @@ def light_hello(_: tasks.Tasks, job: tasks.Job) -> None:
 
 if __name__ == "__main__":
     mode = MODES[sys.argv[1]]
+    server.Store = lambda: STORE  # type: ignore[misc, assignment]
     tasks.Tasks.hello = light_hello  # type: ignore[method-assign]
     tasks.Tasks.predict = lambda _, job: mode(job)  # type: ignore[method-assign, assignment]
     sys.exit(server.serve())

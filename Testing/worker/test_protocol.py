@@ -50,6 +50,11 @@ def assert_equal(a: Message, b: Message) -> None:
         np.testing.assert_array_equal(b.arrays[name], array)
 
 
+def one_line(error: WorkerError) -> None:
+    assert "\n" not in error.sentence
+    assert error.sentence.endswith(".")
+
+
 @given(st.lists(messages, max_size=4), st.lists(st.integers(1, 40), min_size=1, max_size=10))
 def test_messages_arrive_whatever_the_pieces(sent: list[Message], sizes: list[int]) -> None:
     stream = b"".join(encode(message) for message in sent)
@@ -81,7 +86,7 @@ def test_garbage_never_becomes_a_message(garbage: bytes, before: list[Message]) 
         received = decoder.feed(b"".join(encode(message) for message in before) + garbage)
         decoder.finish()
     except WorkerError as error:
-        assert "\n" not in error.sentence
+        one_line(error)
     # Random bytes that are a valid frame do not occur; what came before them does arrive.
     assert len(received) in (0, len(before))
     if not garbage.startswith(MAGIC[: len(garbage)]):
@@ -100,7 +105,7 @@ def test_one_changed_byte_is_an_error_or_changes_content_only(message: Message, 
             assert isinstance(received.type, str)
             assert all(array.dtype.str in DTYPES for array in received.arrays.values())
     except WorkerError as error:
-        assert error.sentence.endswith(".")
+        one_line(error)
 
 
 def frame(header: Any, payload: bytes = b"", announced: int | None = None) -> bytes:

@@ -39,7 +39,7 @@ def test_predicts_cold_then_warm_and_says_what_it_is(start: Callable[..., Any], 
     assert hello.get("protocol") == 1
     assert hello.get("torch")
     assert hello.get("problem") == ""
-    assert [device["name"] for device in hello.get("devices")][0] == "cpu"
+    assert hello.get("devices")[0]["name"] == "cpu"
 
     results = []
     for number in (2, 3):

@@ -289,9 +289,10 @@ class TrainingRun:
         """The status of the latest process; empty if it has not written one yet."""
         with contextlib.suppress(OSError, ValueError):
             status = json.loads((self.folder / STATUS).read_text(encoding="utf-8"))
-            launched = _seconds(self._read_launch().get("time"))
-            updated = _seconds(status.get("updated")) if isinstance(status, dict) else None
-            if isinstance(status, dict) and (launched is None or updated is None or updated >= launched - 1.0):
+            if not isinstance(status, dict) or not isinstance(status.get("state"), str):
+                return {}
+            launched, updated = _seconds(self._read_launch().get("time")), _seconds(status.get("updated"))
+            if launched is None or updated is None or updated >= launched - 1.0:
                 return status
         return {}
 

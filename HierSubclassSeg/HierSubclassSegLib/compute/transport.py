@@ -196,6 +196,9 @@ class SubprocessTransport:
         for reader in readers:
             # A process that left the group may hold the pipe open: it is not waited for.
             reader.join(2.0)
+        for reader, pipe in zip(readers, (process.stdout, process.stderr), strict=True):
+            if pipe is not None and not reader.is_alive():
+                pipe.close()
         self._outgoing.put(None)
         self._incoming.put(("exit", code))
 

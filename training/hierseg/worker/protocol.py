@@ -47,6 +47,7 @@ MAGIC = b"HSW\x01"
 MAX_HEADER = 4 << 20
 MAX_PAYLOAD = 16 << 30
 MAX_DIMENSIONS = 8
+SHOWN = 80
 # A closed list: no objects, no strings, no dates can come out of a stream.
 DTYPES = frozenset({"|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8"})
 
@@ -165,7 +166,7 @@ class FrameDecoder:
                 taken = min(self._wanted - len(self._buffer), len(view) - position)
                 self._buffer += view[position : position + taken]
                 position += taken
-                self._check_magic()
+                self._check_magic(view[position:])
                 while len(self._buffer) == self._wanted:
                     message = self._advance()
                     if message is not None:
@@ -193,13 +194,13 @@ class FrameDecoder:
             )
             raise self.error
 
-    def _check_magic(self) -> None:
+    def _check_magic(self, following: memoryview) -> None:
         # Checked byte by byte: text on the stream is told at once, not after 16 bytes that may never come.
         if self._stage != "prefix":
             return
         seen = bytes(self._buffer[: len(MAGIC)])
         if seen != MAGIC[: len(seen)]:
-            shown = bytes(self._buffer[: _PREFIX.size]).decode("ascii", "replace")
+            shown = (bytes(self._buffer) + bytes(following[:SHOWN]))[:SHOWN].decode("ascii", "replace")
             cause = (
                 ""
                 if self._started

@@ -1,0 +1,385 @@
+"""The client and a real worker: what works, and what happens when either side fails.
+
+As in the worker's own tests, 3 s is the contract for ending a worker, and twice that is asserted on loaded machines.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hierseg.bundle import Bundle, import_bundle
+from hierseg.errors import HiersegError, WorkerError
+from HierSubclassSegLib.compute.client import WorkerClient
+from HierSubclassSegLib.compute.jobs import Job, JobState, Progress, RemoteError
+from HierSubclassSegLib.compute.launch import environment
+from HierSubclassSegLib.compute.prepare import ImageArray
+from HierSubclassSegLib.compute.transport import SubprocessTransport
+from standins.tiny_bundle import tiny_image, write_tiny_bundle
+
+END_LIMIT = 6.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def run_until(client: WorkerClient, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s; stderr: {client.stderr_tail}"
+        time.sleep(0.01)
+        client.poll()
+
+
+# -- what works -----------------------------------------------------------------------------------------------------
+
+
+def test_segments_twice_and_stays_warm(client: WorkerClient, tiny_bundle: Bundle) -> None:
+    progress: list[Progress] = []
+    array, _ = tiny_image(24, seed=1)
+    affine = np.array([[0, -1.5, 0, 10], [1.5, 0, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1.0]])
+    cold = client.predict([(array, affine)], tiny_bundle, progress.append)
+    assert client.worker["protocol"] == 1
+    assert cold.labels.shape == cold.superclass.shape == cold.confidence.shape == array.shape
+    np.testing.assert_allclose(cold.affine, affine)
+    assert cold.tree == tiny_bundle.tree or cold.tree.fingerprint == tiny_bundle.tree.fingerprint
+    assert cold.bundle == "tiny@1.0.0"
+    assert {step.stage for step in progress} >= {"send", "load model", "network"}
+
+    progress.clear()
+    warm = client.predict([ImageArray(array, affine, "scan A")], tiny_bundle.folder, progress.append)
+    assert (cold.warm, warm.warm) == (False, True)
+    np.testing.assert_array_equal(cold.labels, warm.labels)
+    # The worker had the image and the model: nothing was sent again, nothing loaded.
+    assert not {step.stage for step in progress} & {"send", "load model"}
+
+
+def test_files_are_sent_by_content(client: WorkerClient, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    from hierseg.imageio import write_volume
+
+    array, affine = tiny_image(16, seed=3)
+    path = tmp_path / "Müller, Erika.nii.gz"
+    write_volume(path, array, affine)
+    from_file = client.predict([path], tiny_bundle)
+    from_memory = client.predict([(array, affine)], tiny_bundle)
+    np.testing.assert_array_equal(from_file.labels, from_memory.labels)
+    broken = tmp_path / "broken.nrrd"
+    broken.write_bytes(b"no image")
+    with pytest.raises(RemoteError) as caught:
+        client.predict([broken], tiny_bundle)
+    assert caught.value.kind == "ImageError"
+    assert str(broken) in caught.value.sentence, "the user's own path, not the worker's copy"
+    assert "hierseg-worker" not in caught.value.sentence
+
+
+def test_the_callers_array_may_change_once_a_job_is_started(client: WorkerClient, tiny_bundle: Bundle) -> None:
+    array, affine = tiny_image(16, seed=4)
+    expected = client.predict([(array.copy(), affine)], tiny_bundle)
+    job = client.start_predict([(array, affine)], tiny_bundle)
+    array[:] = 0.0
+    np.testing.assert_array_equal(client.wait(job, 60).labels, expected.labels)
+
+
+def test_put_and_get_bring_back_the_same(client: WorkerClient, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)[:, ::-1]
+    hash_ = client.put(array)
+    np.testing.assert_array_equal(client.get(hash_)[1], array)
+    assert client.put(tiny_bundle) == tiny_bundle.digest
+    # A bundle that only the worker has, as one that was trained there, comes back whole.
+    models = Path(os.environ["HIERSEG_HOME"]) / "models"
+    import_bundle(write_tiny_bundle(tmp_path / "remote", overlap=0.25).folder, models)
+    digest, packed = client.get(bundle="tiny@1.0.0")
+    packed.tofile(tmp_path / "back.zip")
+    assert import_bundle(tmp_path / "back.zip", tmp_path / "models").digest == digest
+    with pytest.raises(RemoteError) as caught:
+        client.get("0" * 64)
+    assert caught.value.kind == "MissingContent"
+
+
+def test_mistakes_are_sentences_before_or_after_the_wire(
+    client: WorkerClient, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    image = tiny_image()
+    detached = tmp_path / "a.mhd"
+    detached.write_text("ElementDataFile = a.raw")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for images, bundle, said in [
+        ([image], tmp_path, "manifest.json"),
+        ([image], "nobody@1", "no model 'nobody@1'"),
+        ([image, image], tiny_bundle, "2"),
+        ([tmp_path / "missing.nii.gz"], tiny_bundle, "no such file"),
+        ([detached], tiny_bundle, "second file"),
+        ([empty], tiny_bundle, "empty"),
+        ([(np.full((4, 4, 4), 3.0), np.eye(4))], tiny_bundle, "constant"),
+    ]:
+        with pytest.raises(HiersegError) as caught:
+            client.predict(images, bundle, timeout=60)
+        assert said in caught.value.sentence
+        assert "\n" not in caught.value.sentence
+    assert client.alive
+
+
+def test_callbacks_come_once_and_jobs_in_order(client: WorkerClient, tiny_bundle: Bundle) -> None:
+    ended: list[Any] = []
+    jobs = [
+        client.start_predict([tiny_image(16, seed)], tiny_bundle, on_result=ended.append, on_error=ended.append)
+        for seed in range(3)
+    ]
+    run_until(client, lambda: all(job.finished for job in jobs))
+    assert [job.state for job in jobs] == [JobState.DONE] * 3
+    assert len(ended) == 3
+    with pytest.raises(WorkerError, match="not answered 'predict' within 0 s"):
+        client.wait(client.start_predict([tiny_image()], tiny_bundle), timeout=0)
+
+
+# -- another machine ------------------------------------------------------------------------------------------------
+
+
+def test_works_through_another_command_line_without_a_shared_disk(
+    connect: Callable[..., WorkerClient], tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """What ssh does: a shell, another working folder, another home, nothing of this side's files."""
+    away = tmp_path / "away"
+    away.mkdir()
+    script = tmp_path / "host.sh"
+    script.write_text(
+        f'cd "{away}" && export HOME="{away}" HIERSEG_HOME="{away}/hierseg" TMPDIR="{away}" '
+        f'PYTHONPATH="{ROOT / "training"}" && "{sys.executable}" -m hierseg worker\n'
+    )
+    client = connect(command=["sh", "-c", f"sh {script}"])
+    array, affine = tiny_image(16, seed=9)
+    result = client.predict([(array, affine)], tiny_bundle, timeout=120)
+    assert result.labels.shape == array.shape
+    received = list(away.glob("hierseg-worker-*/bundles/*/*/configs/hierseg.json"))
+    assert len(received) == 1, "the model was sent"
+    assert client.put(tiny_bundle) == tiny_bundle.digest
+    worker = int(client.worker["pid"])
+    client.close()
+    assert not is_running(worker)
+    assert not list(away.glob("hierseg-worker-*"))
+
+
+def test_a_login_script_that_prints_is_named_as_the_cause(connect: Callable[..., WorkerClient]) -> None:
+    client = connect(command=["sh", "-c", f"echo Welcome to host; exec {sys.executable} -m hierseg worker"])
+    with pytest.raises(RemoteError, match="login scripts must not print") as caught:
+        client.hello(timeout=60)
+    assert "Welcome" in caught.value.sentence
+
+
+def test_another_version_on_the_other_side_is_refused(
+    connect: Callable[..., WorkerClient], tiny_bundle: Bundle
+) -> None:
+    client = connect("noisy", env={"ODD_PROTOCOL": "7"})
+    with pytest.raises(RemoteError, match="the worker speaks version 7 of the protocol and this program version 1"):
+        client.predict([tiny_image()], tiny_bundle, timeout=60)
+
+
+# -- cancel ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancel_ends_the_job_and_keeps_the_worker_warm(client: WorkerClient, tiny_bundle: Bundle) -> None:
+    client.predict([tiny_image()], tiny_bundle)
+    errors: list[RemoteError] = []
+    job = client.start_predict([tiny_image(128)], tiny_bundle, on_error=errors.append)
+    run_until(client, lambda: job.progress is not None and job.progress.stage == "network")
+    began = time.monotonic()
+    client.cancel(job)
+    run_until(client, lambda: job.finished)
+    took = time.monotonic() - began
+    print(f"canceled within {took:.2f} s")
+    assert took < END_LIMIT
+    assert job.state is JobState.CANCELED
+    assert [error.canceled for error in errors] == [True]
+    assert client.predict([tiny_image()], tiny_bundle).warm
+
+
+def test_a_cancel_before_anything_was_sent(client: WorkerClient, tiny_bundle: Bundle) -> None:
+    job = client.start_predict([tiny_image(64, seed=12)], tiny_bundle)
+    client.cancel(job)
+    assert job.state is JobState.CANCELED
+    client.cancel(job)
+    assert client.predict([tiny_image()], tiny_bundle).labels.shape == (16, 16, 16)
+
+
+@pytest.mark.parametrize("mode", ["stuck", "holds_the_interpreter"])
+def test_a_worker_that_ignores_a_cancel_is_ended_with_its_children(
+    connect: Callable[..., WorkerClient], mode: str
+) -> None:
+    client = connect(mode)
+    job = client.start_predict([tiny_image()], "any")
+    run_until(client, lambda: job.progress is not None and job.progress.stage != "send")
+    began = time.monotonic()
+    client.cancel(job)
+    assert job.state is JobState.CANCELING
+    run_until(client, lambda: job.finished and not client.alive)
+    took = time.monotonic() - began
+    print(f"{mode}: ended within {took:.2f} s of the cancel")
+    assert took < END_LIMIT
+    assert job.state is JobState.CANCELED
+    if mode == "stuck":
+        assert not is_running(int(job.progress.stage.split()[1]))
+
+
+# -- the worker fails -----------------------------------------------------------------------------------------------
+
+
+def test_a_worker_killed_half_way_is_one_sentence(connect: Callable[..., WorkerClient], tiny_bundle: Bundle) -> None:
+    exits: list[int] = []
+    client = connect(on_exit=exits.append)
+    job = client.start_predict([tiny_image(128)], tiny_bundle)
+    run_until(client, lambda: job.progress is not None and job.progress.stage == "network")
+    waiting = client.start_predict([tiny_image(16)], tiny_bundle)
+    os.kill(int(client.worker["pid"]), signal.SIGKILL)
+    run_until(client, lambda: job.finished and waiting.finished)
+    for each in (job, waiting):
+        assert each.state is JobState.FAILED
+        assert each.error.kind == "WorkerDied"
+        assert each.error.sentence == "The worker was ended by SIGKILL (often because memory ran out); start again."
+    assert exits == [-9]
+    with pytest.raises(RemoteError, match="ended by SIGKILL"):
+        client.predict([tiny_image()], tiny_bundle)
+
+
+def test_the_last_words_of_a_crash_are_kept(connect: Callable[..., WorkerClient]) -> None:
+    lines: list[str] = []
+    client = connect("dies", on_log=lines.append)
+    with pytest.raises(RemoteError) as caught:
+        client.predict([tiny_image()], "any", timeout=60)
+    assert "SIGABRT" in caught.value.sentence
+    assert "std::bad_alloc" in caught.value.hint
+    assert any("std::bad_alloc" in line for line in lines)
+
+
+def test_garbage_from_a_worker_ends_it_and_the_job(connect: Callable[..., WorkerClient]) -> None:
+    client = connect("garbage")
+    with pytest.raises(RemoteError) as caught:
+        client.predict([tiny_image()], "any", timeout=60)
+    assert caught.value.kind == "Protocol"
+    assert "Segmentation finished" in caught.value.sentence
+    run_until(client, lambda: not client.alive)
+
+
+def test_a_stream_that_ends_inside_a_message_fails_the_job(connect: Callable[..., WorkerClient]) -> None:
+    # A worker that greets and then dies inside an answer that announces more than it sends.
+    script = (
+        "import os, struct, sys\nfrom hierseg.worker.protocol import *\n"
+        "os.write(1, encode(Message('hello', 1, {'protocol': 1})))\n"
+        "os.write(1, encode(Message('have', 2, {'hashes': []}, {'a': __import__('numpy').zeros(1000)}))[:500])\n"
+    )
+    client = connect(command=[sys.executable, "-c", script])
+    job = client.start_put(np.zeros(3))
+    run_until(client, lambda: job.finished)
+    assert job.error.kind == "WorkerDied"
+    assert "exit code 0" in job.error.sentence
+
+
+def test_a_flood_of_stderr_does_not_block_anyone(connect: Callable[..., WorkerClient]) -> None:
+    script = (
+        "import sys\nfor n in range(100_000): sys.stderr.write(f'warning {n}: something is deprecated' + chr(10))\n"
+        "sys.stderr.write('x' * 5_000_000)\nsys.exit(3)\n"
+    )
+    client = connect(command=[sys.executable, "-c", script])
+    with pytest.raises(RemoteError, match="exit code 3"):
+        client.hello(timeout=60)
+    assert len(client.stderr_tail) <= 201
+    assert max(len(line) for line in client.stderr_tail) <= 4096
+
+
+def test_a_missing_interpreter_is_a_sentence() -> None:
+    with pytest.raises(WorkerError, match=r"/no/such/python: No such file or directory; choose a Python"):
+        WorkerClient(SubprocessTransport(["/no/such/python", "-m", "hierseg", "worker"]))
+
+
+def test_an_interpreter_without_hierseg_shows_why(connect: Callable[..., WorkerClient]) -> None:
+    client = connect(command=[sys.executable, "-S", "-E", "-c", "import hierseg"])
+    with pytest.raises(RemoteError) as caught:
+        client.hello(timeout=60)
+    assert "No module named 'hierseg'" in caught.value.hint
+
+
+def test_a_stall_is_reported_and_nothing_is_killed(connect: Callable[..., WorkerClient]) -> None:
+    stalls: list[tuple[Job, float, bool]] = []
+    client = connect("stuck", on_stall=lambda *said: stalls.append(said), stall_after=1.5)
+    job = client.start_predict([tiny_image()], "any")
+    run_until(client, lambda: bool(stalls) and stalls[-1][0] is job)
+    for _ in range(20):
+        client.poll()
+    assert stalls[-1][1] > 1.5
+    assert client.alive
+    assert not job.finished
+    assert len(stalls) <= 2, "said once a stall"
+
+
+def test_content_that_made_way_is_sent_again(connect: Callable[..., WorkerClient]) -> None:
+    client = connect("forgetful")
+    array, affine = tiny_image()
+    np.testing.assert_array_equal(client.predict([(array, affine)], "any", timeout=60).labels, array)
+
+
+# -- the client fails -----------------------------------------------------------------------------------------------
+
+CLIENT = """
+import sys, time
+from pathlib import Path
+from standins.tiny_bundle import tiny_image
+from HierSubclassSegLib.compute.client import WorkerClient
+from HierSubclassSegLib.compute.launch import environment, worker_command
+from HierSubclassSegLib.compute.transport import SubprocessTransport
+client = WorkerClient(SubprocessTransport(worker_command(), environment()))
+client.hello()
+job = client.start_predict([tiny_image(160)], Path(sys.argv[1]))
+while job.progress is None or job.progress.stage != "network":
+    client.poll()
+    time.sleep(0.01)
+print(client.worker["pid"], flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_worker_goes_when_its_client_is_killed(tiny_bundle: Bundle) -> None:
+    env = environment()
+    env["PYTHONPATH"] += f":{ROOT / 'HierSubclassSeg'}:{ROOT / 'Testing'}"
+    application = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(tiny_bundle.folder)], stdout=subprocess.PIPE, env=env, text=True
+    )
+    try:
+        assert application.stdout is not None
+        worker = int(application.stdout.readline())
+        assert is_running(worker)
+    finally:
+        application.kill()
+        application.wait()
+        application.stdout.close()  # type: ignore[union-attr]
+    began = time.monotonic()
+    while is_running(worker) and time.monotonic() - began < END_LIMIT:
+        time.sleep(0.02)
+    print(f"client killed: the worker is gone after {time.monotonic() - began:.2f} s")
+    assert not is_running(worker)
+
+
+def test_closing_ends_a_computing_worker(client: WorkerClient, tiny_bundle: Bundle) -> None:
+    """The last one to use the module's worker."""
+    job = client.start_predict([tiny_image(160)], tiny_bundle)
+    run_until(client, lambda: job.progress is not None and job.progress.stage == "network")
+    began = time.monotonic()
+    client.close()
+    took = time.monotonic() - began
+    print(f"closed within {took:.2f} s")
+    assert took < END_LIMIT
+    assert not client.alive
+    assert job.finished

@@ -1,0 +1,53 @@
+"""A process that leaves the files of a training run, as fast or as badly as a test wants it.
+
+``python training_process.py MODE DATASET --out RUN ...``; the files are those of ``docs/training-run.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from hierseg.atomic import write_json
+
+
+def main() -> int:
+    mode, out = sys.argv[1], Path(sys.argv[sys.argv.index("--out") + 1])
+    print("arguments:", *sys.argv[1:], flush=True)
+    if mode == "refuses":
+        print("hierseg: the dataset has no case with a label; annotate one.", file=sys.stderr)
+        return 2
+    if mode == "silent":
+        time.sleep(600)
+    out.mkdir(exist_ok=True)
+    (out / "stop").unlink(missing_ok=True)
+    status = {"pid": os.getpid(), "iterations": 1000, "best": None, "message": "", "started": time.time()}
+
+    def tell(state: str, iteration: int, **more: object) -> None:
+        write_json(
+            out / "status.json",
+            {**status, "state": state, "iteration": iteration, "seconds_left": 3.0, **more, "updated": time.time()},
+        )
+        with open(out / "events.jsonl", "a", encoding="utf-8") as events:
+            events.write(json.dumps({"event": "iteration", "iteration": iteration}) + "\n")
+
+    for iteration in range(1000):
+        tell("running", iteration)
+        if mode == "dies" and iteration == 3:
+            print("RuntimeError: the graphics card is gone", file=sys.stderr, flush=True)
+            os._exit(1)
+        if (out / "stop").exists():
+            tell("stopped", iteration, message="Stopped; the best model is kept.")
+            return 0
+        if mode == "finishes" and iteration == 5:
+            tell("finished", 1000, message="Done.", seconds_left=0)
+            return 0
+        time.sleep(0.05)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
