@@ -1,0 +1,75 @@
+"""``hierseg bench``: time parts of the program and print the result as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hierseg.errors import ConfigError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand's parser."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="time the prediction stage by stage",
+        description="Time a part of the program several times and print the medians and spreads as JSON.",
+        epilog="benchmarks: " + "; ".join(f"{name}: {what}" for name, (_, what) in BENCHMARKS.items()),
+    )
+    parser.add_argument("benchmark", nargs="?", default="predict", choices=list(BENCHMARKS), help="(default: predict)")
+    parser.add_argument("--bundle", help="a bundle's folder or name (default: a random network)")
+    parser.add_argument("--image", type=Path, help="an image file or DICOM folder (default: a generated one)")
+    parser.add_argument("--size", type=int, default=128, help="edge of the generated image in voxels (default: 128)")
+    parser.add_argument("--leaves", type=int, default=16, help="leaves of the random network (default: 16)")
+    parser.add_argument("--runs", type=int, default=3, help="timed runs after the warm-up (default: 3)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    parser.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all cores but one)")
+    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON to this file as well")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one benchmark.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+    for name, least in (("size", 8), ("leaves", 2), ("runs", 1)):
+        if getattr(arguments, name) < least:
+            raise ConfigError(f"--{name} is {getattr(arguments, name)}; give {least} or more.")
+    result = BENCHMARKS[arguments.benchmark][0](arguments)
+    if arguments.out is not None:
+        from hierseg.atomic import write_json
+
+        write_json(arguments.out, result)
+    print(json.dumps(result, indent=1))
+    return 0
+
+
+def _predict(arguments: argparse.Namespace) -> dict[str, Any]:
+    from hierseg.cli.predict import open_bundle, set_threads
+    from hierseg.inference.benchmark import bench_predict
+
+    bundle = open_bundle(arguments.bundle) if arguments.bundle else None
+    set_threads(arguments.threads)
+    return bench_predict(
+        bundle,
+        arguments.image,
+        size=arguments.size,
+        leaves=arguments.leaves,
+        runs=arguments.runs,
+        device=arguments.device,
+        seed=arguments.seed,
+        say=lambda text: print(f"bench predict: {text}", file=sys.stderr),
+    )
+
+
+BENCHMARKS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], str]] = {
+    "predict": (_predict, "load, preprocess, network, decode and restore of one image"),
+}
+"""Name → (function of the parsed arguments, what is timed)."""
