@@ -72,6 +72,10 @@ def test_in_an_installed_wheel(tmp_path: Path) -> None:
         shutil.copytree(
             ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "*.safetensors")
         )
+    # The wheel must carry bundles, whichever are shipped at the moment.
+    for kind in ("Models", "Terminologies"):
+        (checkout / "Resources" / kind / "probe").mkdir(parents=True)
+        (checkout / "Resources" / kind / "probe" / "LICENSE").write_text("x")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -84,6 +88,7 @@ def test_in_an_installed_wheel(tmp_path: Path) -> None:
     assert name == "ACDC"
     assert set(names.split()) == TREES
     assert Path(models).is_relative_to(tmp_path / "site")
+    assert (Path(models) / "probe" / "LICENSE").is_file()
     assert set(configs.split()) == CONFIGS
 
 
