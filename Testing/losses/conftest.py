@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from hierseg.labeltree import LabelTree
 from hierseg.losses import (
     MarginalCrossEntropy,

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
 from hierseg.losses import (
@@ -16,8 +19,6 @@ from hierseg.losses import (
     TreeCrossEntropy,
     TreeWasserstein,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from standins.label_trees import random_map, trees
 
 CLASSES = [PartialCrossEntropyDice, MarginalCrossEntropy, TreeWasserstein, TreeCrossEntropy, NegativeLearning]

@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+from torch.nn import functional as F
+
 from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
 from hierseg.losses import (
@@ -17,11 +22,7 @@ from hierseg.losses import (
     TreeCrossEntropy,
     TreeWasserstein,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import linprog
 from standins.label_trees import random_map, tree_of, trees
-from torch.nn import functional as F
 
 TUMOR = {"background": {}, "tumor": {"core": {}, "edema": {}}}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -170,5 +171,36 @@ def test_networks_are_built_from_the_closed_list_only(tree: LabelTree) -> None:
     assert rebuilt.state_dict().keys() == model.state_dict().keys()
     with pytest.raises(ConfigError, match="builds 'HierarchicalSegmenter' only"):
         build_network(tree, {"name": "os.system", "arguments": {}})
-    with pytest.raises(ConfigError, match="arguments do not fit"):
-        build_network(tree, {"name": "HierarchicalSegmenter", "arguments": {**arguments, "color": 1}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"color": 1}, "has no argument 'color'; it has in_channels"),
+        ({"levels": 4}, "the trunk 'unet' has no argument 'levels'"),
+        ({"trunk": "vit"}, "'trunk' is 'vit'; give one of unet, segresnet"),
+        ({"trunk": ["unet"]}, "'trunk' is"),
+        ({"in_channels": 0}, "'in_channels' is 0; give an integer from 1"),
+        ({"in_channels": True}, "'in_channels' is True"),
+        ({"spatial_dims": "2"}, "'spatial_dims' is '2'; give 2 or 3"),
+        ({"width": 10**7}, "'width' is 10000000"),
+        ({"width": 2.5}, "'width' is 2.5"),
+        ({"dropout": 1}, "'dropout' is 1; give a number from 0 to below 1"),
+        ({"prior_concatenation": "no"}, "'prior_concatenation' is 'no'; give true or false"),
+        ({"trunk": "dynunet", "levels": 40}, "'levels' is 40"),
+        ({"trunk": "segresnet", "blocks_down": ["a"]}, "'blocks_down' is"),
+        ({"trunk": "flexible_unet", "backbone": "/etc/passwd"}, "'backbone' is '/etc/passwd'"),
+    ],
+)
+def test_arguments_from_a_file_are_checked(tree: LabelTree, changed: dict[str, Any], sentence: str) -> None:
+    """Somebody else wrote the bundle: no library's error, and no huge allocation, may come out of it."""
+    arguments = {"in_channels": 1, "spatial_dims": 2, **changed}
+    with pytest.raises(ConfigError, match=sentence):
+        build_network(tree, {"name": "HierarchicalSegmenter", "arguments": arguments})
+
+
+def test_missing_arguments_are_named(tree: LabelTree) -> None:
+    with pytest.raises(ConfigError, match="has no 'in_channels'"):
+        build_network(tree, {"name": "HierarchicalSegmenter"})
+    with pytest.raises(ConfigError, match="an object of names and values"):
+        build_network(tree, {"name": "HierarchicalSegmenter", "arguments": [1]})

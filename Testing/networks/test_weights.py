@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
+from hierseg.bundle import Bundle, write_bundle
 from hierseg.errors import BundleError, ConfigError
 from hierseg.networks import HierarchicalSegmenter
+from hierseg.networks.trunks import TRUNKS
 from hierseg.networks.weights import load_model, load_weights, save_weights
 from standins.label_trees import tree_of
 
@@ -27,10 +29,28 @@ def model() -> HierarchicalSegmenter:
     return model.eval()
 
 
-def bundle(model: HierarchicalSegmenter, path: Path) -> SimpleNamespace:
-    """What load_model reads of a bundle."""
-    network = {"name": "HierarchicalSegmenter", "arguments": model.arguments}
-    return SimpleNamespace(config={"network": network}, tree=model.tree, weights=path)
+def bundle(model: HierarchicalSegmenter, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> Bundle:
+    """A bundle of the model, or of other weights under its name."""
+    weights = model.state_dict() if state is None else state
+    config = {
+        "network": {"name": "HierarchicalSegmenter", "arguments": model.arguments},
+        "channels": [{"name": "MRI", "normalization": {"type": "none"}}],
+        "orientation": "RAS",
+        "spacing": None,
+        "patch_size": [32] * model.spatial_dims,
+        "overlap": 0.5,
+        "spatial_dims": model.spatial_dims,
+        "modality": "MR",
+    }
+    return write_bundle(
+        folder,
+        config=config,
+        metadata={"name": "small", "version": "1.0.0"},
+        tree=model.tree,
+        write_weights=lambda path: save_weights(weights, path, half=False),
+        card="# small",
+        license_text="Apache-2.0",
+    )
 
 
 def test_full_precision_comes_back_exactly(model: HierarchicalSegmenter, tmp_path: Path) -> None:
@@ -68,9 +88,11 @@ def test_shared_tensors_can_be_written(tmp_path: Path) -> None:
     assert torch.equal(load_weights(tmp_path / "w.safetensors")["b"], shared[2:])
 
 
-def test_a_bundle_s_model_answers_as_the_saved_one(model: HierarchicalSegmenter, tmp_path: Path) -> None:
-    save_weights(model.state_dict(), tmp_path / "w.safetensors", half=False)
-    loaded = load_model(bundle(model, tmp_path / "w.safetensors"))
+@pytest.mark.parametrize("trunk", list(TRUNKS))
+def test_a_bundle_s_model_answers_as_the_saved_one(trunk: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = HierarchicalSegmenter(TREE, 1, 2, trunk=trunk, width=8, dropout=0.1).eval()
+    loaded = load_model(bundle(model, tmp_path / "model"))
     image = torch.randn(1, 1, 32, 32)
     with torch.no_grad():
         assert torch.equal(loaded(image).leaf_logits, model(image).leaf_logits)
@@ -78,23 +100,18 @@ def test_a_bundle_s_model_answers_as_the_saved_one(model: HierarchicalSegmenter,
 
 
 def test_what_does_not_fit_is_named(model: HierarchicalSegmenter, tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
     state = model.state_dict()
     lacking = {name: tensor for name, tensor in state.items() if name != "heads.leaf.1.bias"}
-    save_weights(lacking, path)
     with pytest.raises(BundleError, match=r"lacks 'heads\.leaf\.1\.bias'"):
-        load_model(bundle(model, path))
-    save_weights({**state, "backdoor": torch.zeros(1)}, path)
+        load_model(bundle(model, tmp_path / "a", lacking))
     with pytest.raises(BundleError, match="has 'backdoor' that the network does not know"):
-        load_model(bundle(model, path))
-    save_weights({**state, "heads.leaf.1.bias": torch.zeros(5)}, path)
+        load_model(bundle(model, tmp_path / "b", {**state, "backdoor": torch.zeros(1)}))
     with pytest.raises(BundleError, match=r"another shape \(\(5,\) instead of \(2,\)\)"):
-        load_model(bundle(model, path))
+        load_model(bundle(model, tmp_path / "c", {**state, "heads.leaf.1.bias": torch.zeros(5)}))
 
 
 def test_an_unknown_network_is_not_built(model: HierarchicalSegmenter, tmp_path: Path) -> None:
-    save_weights(model.state_dict(), tmp_path / "w.safetensors")
-    asked = bundle(model, tmp_path / "w.safetensors")
+    asked = bundle(model, tmp_path / "model")
     asked.config["network"]["name"] = "Anything"
     with pytest.raises(ConfigError, match="Anything"):
         load_model(asked)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from hierseg.labeltree import LabelTree
 from hypothesis import strategies as st
+
+from hierseg.labeltree import LabelTree
 
 
 def tree_of(

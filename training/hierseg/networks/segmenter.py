@@ -10,6 +10,7 @@ from torch import nn
 
 from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
+from hierseg.networks.arguments import check_arguments
 from hierseg.networks.heads import HierarchicalOutput, SeparateHeads, SharedHeads
 from hierseg.networks.trunks import build_trunk
 
@@ -73,13 +74,12 @@ def build_network(tree: LabelTree, config: Mapping[str, Any]) -> HierarchicalSeg
     """Build a network from ``{"name": "HierarchicalSegmenter", "arguments": {...}}``, as in ``hierseg.json``.
 
     Raises:
-        ConfigError: the name is not in the closed list, or an argument is unknown.
+        ConfigError: the name is not in the closed list, or an argument is unknown or out of range.
     """
     if config.get("name") != "HierarchicalSegmenter":
         raise ConfigError(f"the network is {config.get('name')!r}; this program builds 'HierarchicalSegmenter' only.")
-    try:
-        return HierarchicalSegmenter(tree, **dict(config.get("arguments", {})))
-    except TypeError as error:
-        raise ConfigError(
-            f"the network's arguments do not fit ({error}); correct them in the configuration."
-        ) from error
+    arguments = config.get("arguments", {})
+    if not isinstance(arguments, Mapping):
+        raise ConfigError(f"the network's arguments are {arguments!r}; give an object of names and values.")
+    check_arguments(arguments)
+    return HierarchicalSegmenter(tree, **arguments)
