@@ -54,7 +54,7 @@ lint: venv
 	$(BIN)/mypy
 
 bench: venv
-	@$(BIN)/python -m hierseg bench $(ARGS)
+	@$(BIN)/python Testing/benchmarks/run.py $(ARGS)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
