@@ -157,7 +157,11 @@ class MainJob:
     def _export(self, annotation: Any, a: Loaded, tree: LabelTree) -> Path:
         folder = self.out / "dataset"
         dataset = Dataset.create(folder, "demo annotations", ["MRI"], tree)
-        print("   " + str(summarize_export(annotation)).replace("\n", "\n   "))
+        summary = summarize_export(annotation)
+        print(
+            f"   fine {summary.fine_ml:.0f} ml, coarse {summary.coarse_ml:.0f} ml, "
+            f"unlabelled {summary.unlabelled_ml:.0f} ml"
+        )
         export_case(annotation, dataset, volume_nodes=[a.node], case_id="scan-A")
         self.written.append(("exported dataset folder", folder))
         return folder
