@@ -29,6 +29,9 @@ class HierarchicalSegmenter(nn.Module):
         prior_concatenation: the leaf head sees raw superclass logits.
         separate_normalization: every top-level node has its own branch.
         trunk_arguments: further arguments of the trunk.
+
+    Raises:
+        ConfigError: an argument is unknown or out of range.
     """
 
     def __init__(
@@ -44,11 +47,6 @@ class HierarchicalSegmenter(nn.Module):
         **trunk_arguments: Any,
     ) -> None:
         super().__init__()
-        self.tree = tree
-        self.spatial_dims = spatial_dims
-        self.trunk = build_trunk(trunk, in_channels, spatial_dims, width, **trunk_arguments)
-        heads = SeparateHeads if separate_normalization else SharedHeads
-        self.heads = heads(tree, self.trunk.out_channels, spatial_dims, prior_concatenation=prior_concatenation)
         self.arguments: dict[str, Any] = {
             "in_channels": in_channels,
             "spatial_dims": spatial_dims,
@@ -58,6 +56,12 @@ class HierarchicalSegmenter(nn.Module):
             "separate_normalization": separate_normalization,
             **trunk_arguments,
         }
+        check_arguments(self.arguments)
+        self.tree = tree
+        self.spatial_dims = spatial_dims
+        self.trunk = build_trunk(trunk, in_channels, spatial_dims, width, **trunk_arguments)
+        heads = SeparateHeads if separate_normalization else SharedHeads
+        self.heads = heads(tree, self.trunk.out_channels, spatial_dims, prior_concatenation=prior_concatenation)
 
     @property
     def divisor(self) -> int:
