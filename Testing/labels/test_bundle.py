@@ -349,6 +349,16 @@ def test_unsafe_archives_are_refused(bundle: Bundle, tmp_path: Path, entry: zipf
     assert set(tmp_path.rglob("*")) - before <= {tmp_path / "models"}
 
 
+def test_what_file_managers_leave_is_not_the_bundles_fault(bundle: Bundle, tmp_path: Path) -> None:
+    (bundle.folder / "docs" / ".DS_Store").write_bytes(b"x")
+    archive = export_bundle(bundle, tmp_path / "a.zip")
+    with zipfile.ZipFile(archive, "a") as file:
+        assert not [name for name in file.namelist() if ".DS_Store" in name]
+        file.writestr("__MACOSX/small/._LICENSE", b"x")
+        file.writestr("small/Thumbs.db", b"x")
+    assert import_bundle(archive, tmp_path / "models").digest == bundle.digest
+
+
 def test_damaged_archives_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     archive = export_bundle(bundle, tmp_path / "a.zip")
     content = archive.read_bytes()

@@ -220,6 +220,7 @@ def test_a_linked_images_folder_is_not_written_through(dataset: Dataset, tmp_pat
         ({"case_id": "A"}, "upper and lower case"),
         ({"split": "train"}, "split is 'train'"),
         ({"provenance": {"when": np.int64(3)}}, "JSON"),
+        ({"provenance": {"score": float("nan")}}, "JSON"),
         ({"slices_complete": [{"axis": 5}]}, "'axis'"),
     ],
 )
@@ -273,6 +274,21 @@ def test_the_tree_may_grow_but_not_lose_what_labels_carry(dataset: Dataset, tree
     wide = LabelTree.from_dict({**tree.to_dict(), "unlabelled": 65535, "nodes": [*rows, {"name": "far", "value": 300}]})
     with pytest.raises(DatasetError, match="unlabelled value 255"):
         dataset.set_tree(wide)
+
+
+def test_a_file_that_another_case_uses_stays(dataset: Dataset) -> None:
+    save(dataset, "a")
+    save(dataset, "b")
+    edit(dataset, image=["./images//a_FLAIR.nii.gz", "images/b_T1-post.nii.gz"], label="label_tree.json")
+    dataset.reload()
+    save(dataset, "a", "2")
+    assert dataset.check() == []
+    edit(dataset, image=["images/a_FLAIR.nii.gz", "images/b_T1-post.nii.gz"], label="label_tree.json")
+    dataset.reload()
+    dataset.remove_case("a")
+    assert dataset.check() == []
+    assert not (dataset.folder / "images" / "a_FLAIR.nii.gz").exists()
+    assert dataset.tree == Dataset.open(dataset.folder).tree
 
 
 def test_two_writers_do_not_lose_each_others_cases(dataset: Dataset) -> None:

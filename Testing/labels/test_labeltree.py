@@ -104,6 +104,7 @@ def test_wide_values_use_16_bits() -> None:
         (with_node(0, value=1.5), "1.5"),
         (with_node(0, value=True), "True"),
         (with_node(0, parent="tumour"), "'tumour', which is not in the tree"),
+        (with_node(0, parent=["tumor"]), "['tumor'], which is not in the tree"),
         (with_node(2, parent="core"), "its own ancestor"),
         (with_node(0, parent="edema"), "its own ancestor"),
         (with_node(0, name="a/b"), "'/'"),
@@ -236,3 +237,15 @@ def test_the_top_is_a_flat_tree_of_the_same_values(tree: LabelTree) -> None:
     assert [node.name for node in top.leaves] == [node.name for node in tree.top_level]
     assert top.leaf_values.tolist() == [node.value for node in tree.top_level]
     assert set(np.unique(tree.top_value_table[tree.values])) == set(top.leaf_values.tolist())
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    import doctest
+
+    import hierseg.labeltree
+    import hierseg.resources
+
+    for module in (hierseg.labeltree, hierseg.resources):
+        result = doctest.testmod(module)
+        assert result.attempted > 0
+        assert result.failed == 0

@@ -17,6 +17,9 @@ from hierseg.errors import BundleError
 from hierseg.transaction import is_inside
 
 MAX_UNPACKED_BYTES = 8 * 2**30
+# What file managers leave in folders that somebody looked into.  It is never read, copied or packed.
+_LITTER = frozenset([".DS_Store", "Thumbs.db", "desktop.ini"])
+_LITTER_FOLDER = "__MACOSX"
 
 
 def walk(folder: Path) -> list[str]:
@@ -30,7 +33,7 @@ def walk(folder: Path) -> list[str]:
                 raise BundleError(
                     f"{path}: a bundle holds plain files only, this is a link or a special file; remove it."
                 )
-            if stat.S_ISREG(mode):
+            if stat.S_ISREG(mode) and name not in _LITTER:
                 found.append(path.relative_to(folder).as_posix())
     return sorted(relative for relative in found if relative != MANIFEST)
 
@@ -48,7 +51,7 @@ def unpack(source: Path, target: Path) -> Path:
             entries = archive.infolist()
             _check_entries(source, entries)
             for entry in entries:
-                if entry.is_dir():
+                if entry.is_dir() or PurePosixPath(entry.filename).parts[0] == _LITTER_FOLDER:
                     continue
                 path = target / entry.filename
                 path.parent.mkdir(parents=True, exist_ok=True)

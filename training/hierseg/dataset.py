@@ -18,9 +18,10 @@ takes functions that write to a path.
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hierseg import transaction
@@ -172,7 +173,7 @@ class Dataset:
         """Sentences on every missing or misplaced file; none if all is well."""
         problems = []
         for case in self._cases:
-            for relative in [*case.image, *([case.label] if case.label else [])]:
+            for relative in case.files:
                 try:
                     self._existing(case, relative)
                 except DatasetError as error:
@@ -256,10 +257,6 @@ class Dataset:
                     raise DatasetError(
                         f"{self.folder / relative}: nothing was written for case '{case_id}'; check the image and save the case again."
                     )
-            kept = {*case.image, case.label}
-            for relative in [*old.image, *([old.label] if old.label else [])] if old else []:
-                if relative not in kept:
-                    change.delete(relative)
             self._stage_content(
                 change, [case if other.id == case_id else other for other in self._cases] + ([] if old else [case])
             )
@@ -272,11 +269,8 @@ class Dataset:
             DatasetError: there is none of that id.
         """
         with self._changing() as change:
-            case = self.case(case_id)
+            self.case(case_id)  # raises if there is none
             self._stage_content(change, [other for other in self._cases if other.id != case_id])
-            still_used = {path for other in self._cases if other.id != case_id for path in (*other.image, other.label)}
-            for relative in {*case.image, *([case.label] if case.label else [])} - still_used:
-                change.delete(relative)
 
     def set_tree(self, tree: LabelTree) -> None:
         """Replace the label tree, for example after a node was split.
@@ -312,12 +306,17 @@ class Dataset:
             self.reload()
 
     def _stage_content(self, change: transaction.Transaction, cases: Sequence[Case]) -> None:
+        kept = {PurePosixPath(relative) for case in cases for relative in case.files}
+        kept |= {PurePosixPath(DATASET_NAME), PurePosixPath(TREE_NAME)}
+        for old in {PurePosixPath(relative) for case in self._cases for relative in case.files} - kept:
+            change.delete(str(old))
         content = dict(self._content)
         for split in SPLITS:
             content[split] = [case.to_dict() for case in cases if case.split == split]
         try:
+            json.dumps(content, allow_nan=False)
             write_json(change.stage(DATASET_NAME), content)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise DatasetError(
                 f"{self.folder / DATASET_NAME}: a case's provenance or extra keys do not fit into JSON ({error}); give texts, numbers, lists and dictionaries."
             ) from error

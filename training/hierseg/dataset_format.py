@@ -49,6 +49,11 @@ class Case:
         """The group, or the id of a case without one."""
         return self.group or self.id
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files of the case, images first."""
+        return (*self.image, self.label) if self.label else self.image
+
     def to_dict(self) -> dict[str, Any]:
         """The case as it stands in ``dataset.json``; empty keys are left out."""
         row: dict[str, Any] = {"id": self.id, "image": list(self.image)}
@@ -79,7 +84,7 @@ def read_content(folder: Path) -> dict[str, Any]:
         ) from None
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}); correct that line.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); it must be a UTF-8 file that you may read.") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: must be a JSON object with 'name', 'channels' and 'training'.")

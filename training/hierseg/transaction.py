@@ -45,6 +45,10 @@ def locked(folder: Path, *, shared: bool = False, seconds: float = LOCK_SECONDS)
     Raises:
         DatasetError: another program holds it for longer than ``seconds``.
     """
+    if shared and not os.access(folder, os.W_OK):
+        # On a read-only disk nobody writes: there is nothing to keep out.
+        yield
+        return
     with open(folder / LOCK_NAME, "a+b") as handle:
         deadline = time.monotonic() + seconds
         while not _try_lock(handle, shared):
@@ -127,7 +131,7 @@ def _read_journal(journal: Path) -> tuple[list[tuple[str, str]], list[str]]:
         content = json.loads(journal.read_text(encoding="utf-8"))
         moves = [(str(staged), str(final)) for staged, final in content["moves"]]
         deletes = [str(relative) for relative in content["deletes"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetError(
             f"{journal}: this journal of an interrupted change cannot be read ({error}); remove it and save the case again."
         ) from error

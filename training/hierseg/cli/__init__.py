@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import keyword
 import os
 import sys
@@ -29,7 +30,7 @@ SUBCOMMANDS = {
     "import": "turn other formats into a dataset folder",
     "export": "turn a dataset folder into another format",
     "phantom": "make a synthetic data set with known truth",
-    "recipe": "show what a training configuration does",
+    "recipe": "make the models that the repository ships, from downloads to weights",
     "tree": "check, show and convert label trees",
     "bundle": "check, list, import and export model bundles",
     "bench": "time the prediction stage by stage",
@@ -73,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     With ``HIERSEG_DEBUG=1`` in the environment the traceback of a user error is printed as well.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter gets a '?' instead of a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     requested = next((word for word in arguments if not word.startswith("-")), None)
     try:
         options = build_parser(requested).parse_args(arguments)
@@ -93,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name is None or error.name.split(".")[0] not in _EXTRA_FOR_PACKAGE:
             raise
         return _complain(f"the package '{error.name}' is missing; 'hierseg doctor' says how to install it.")
+    except MemoryError:
+        return _complain("not enough memory; close other programs, or use smaller patches or images.")
     except OSError as error:
         return _complain(_explain(error))
 

@@ -75,7 +75,7 @@ def guess_format(path: Path, text: str) -> str:
     if path.suffix.lower() == ".json" or text.lstrip().startswith("{"):
         try:
             content = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             return "json"
         if not isinstance(content, dict) or "nodes" in content:
             return "json"
@@ -86,7 +86,8 @@ def guess_format(path: Path, text: str) -> str:
     header = {_plain(cell) for cell in lines[0].split(",")}
     if header & set(_COLUMNS["value"]) and header & set(_COLUMNS["name"]):
         return "table"
-    return "table" if lines[0].split(",")[0].split()[0].lstrip("-").isdigit() else "paths"
+    first = lines[0].replace(",", " ").split()
+    return "table" if first and first[0].lstrip("-").isdigit() else "paths"
 
 
 def tree_of(rows: Sequence[Mapping[str, Any]], name: str) -> LabelTree:
