@@ -86,6 +86,8 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", choices=(2, 3), default=(2, 3))
     parser.add_argument("--top-level", type=int, nargs="+", default=list(range(2, 11)), metavar="R")
     arguments = parser.parse_args()
+    if arguments.pairs < 2 or min(arguments.top_level) < 2:
+        parser.error("give at least 2 pairs, and at least 2 top-level nodes")
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     rows = [measure(r, dims, arguments.pairs, arguments.device) for dims in arguments.dims for r in arguments.top_level]

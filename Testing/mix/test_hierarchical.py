@@ -118,11 +118,12 @@ def test_pseudo_only_learns_from_the_unmixed_image(model: HierarchicalSegmenter,
     assert not torch.equal(run(build(), model, batch).loss, run(build(), model, changed).loss)
 
 
-def test_off_costs_no_forward_pass(batch: Any) -> None:
+def test_off_or_no_rows_cost_no_forward_pass(batch: Any) -> None:
     def forbidden(_: torch.Tensor) -> Any:
         raise AssertionError("the network was called")
 
     assert run(build("off"), forbidden, batch).loss == 0
+    assert run(build("full"), forbidden, tuple(part[:0] for part in batch)).loss == 0
 
 
 def test_nothing_to_learn_is_a_finite_zero(model: HierarchicalSegmenter, batch: Any) -> None:

@@ -120,7 +120,7 @@ class HierarchicalMix(nn.Module):
         rng: np.random.Generator,
         leaf_logits: torch.Tensor | None = None,
     ) -> MixLoss:
-        """L_p of a batch of coarsely labelled patches.
+        """L_p of a batch of coarsely labelled patches; 0 without a forward pass if there are none.
 
         Args:
             model: the network.
@@ -138,7 +138,7 @@ class HierarchicalMix(nn.Module):
         """
         tau = self.threshold(iteration)
         nothing = image.new_zeros((), dtype=torch.float32)
-        if self.mode == "off":
+        if self.mode == "off" or image.shape[0] == 0:
             return MixLoss(nothing, tau, nothing, nothing)
         if self.needs_partner and (mixed_image is None or mixed_label is None or mixed_weight is None):
             raise ConfigError(
