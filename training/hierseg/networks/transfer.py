@@ -14,6 +14,7 @@ The trunk does not know the tree and is copied.  The heads' rows belong to nodes
 With separate normalization a top-level node's branch goes with it.  A top-level leaf has one logit for both outputs
 there; when it is split, each new leaf-head row is that logit's row, and its weight for the concatenated superclass
 logit is 0, because the logit is in the row already.
+A superclass that became a top-level leaf keeps its superclass logit, which is then the one for both outputs.
 """
 
 from __future__ import annotations
