@@ -15,6 +15,7 @@ from hierseg.data.cases import TrainingCase
 from hierseg.data.sampling import Draw, TwoStreamSampler, crop, window
 from hierseg.data.transforms import PatchTransform, side_axis
 from hierseg.labeltree import LabelTree
+from hierseg.mix.boxes import Box, mixed_patch, superclass_boxes
 
 if TYPE_CHECKING:
     from hierseg.engine.config import TrainConfig
@@ -29,7 +30,7 @@ class Batch:
         cases: the id of each row's case.
         image: float32 ``(B, C, *spatial)``.
         label: node values, int64 ``(B, *spatial)``.
-        rows: the rows that have a mixed counterpart, int64 ``(M,)``.
+        rows: the coarse rows that have a mixed counterpart, int64 ``(M,)``.
         mixed_image: float32 ``(M, C, *spatial)``.
         mixed_label: node values of the partner where it was blended in, unlabelled elsewhere, ``(M, *spatial)``.
         mixed_weight: how much of the partner each voxel of the mixed image is, ``(M, *spatial)``.
@@ -63,6 +64,8 @@ class Batches(Dataset[Batch]):
     def __init__(self, cache: CaseCache, sampler: TwoStreamSampler, config: TrainConfig, tree: LabelTree) -> None:
         self.cache, self.sampler, self.config, self.tree = cache, sampler, config, tree
         dims = config.spatial_dims
+        self._mixing = config.method == "ess" and config.mix.mode != "off" and config.losses.mix > 0
+        self._known_boxes: dict[int, dict[str, Box]] = {}
         self._plain = PatchTransform(config.augmentation, tree, dims)
         self._mixed = PatchTransform(
             config.augmentation,
@@ -107,7 +110,45 @@ class Batches(Dataset[Batch]):
             "image": crop(image, start, size, _floor(image, start)),
             "label": crop(label, start, size, self.tree.unlabelled),
         }
-        return self._plain(patch, draw.seed, side_axis(case.affine, dims))
+        sides = side_axis(case.affine, dims)
+        if draw.partner is None or draw.partner_center is None or not self._mixing:
+            return self._plain(patch, draw.seed, sides)
+        return self._mixed(patch | self._mix(draw, image, label, start), draw.seed, sides)
+
+    def _mix(self, draw: Draw, image: np.ndarray, label: np.ndarray, start: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """The same patch of the case with its partner mixed in (paper A, section 2.3)."""
+        assert draw.partner is not None
+        assert draw.partner_center is not None
+        config, dims, size = self.config, self.config.spatial_dims, self.config.patch_size
+        partner_image, partner_label = _slice(self.cache[draw.partner], draw.partner_center, dims)
+        # What of the window lies in the image; the rest is padding.
+        bounds = tuple(
+            (max(begin, 0), min(begin + edge, length))
+            for begin, edge, length in zip(start, size, label.shape, strict=True)
+        )
+        alpha = float(np.random.default_rng([draw.seed, 1]).uniform(config.mix.alpha_low, config.mix.alpha_high))
+        found = mixed_patch(
+            image,
+            label,
+            partner_image,
+            partner_label,
+            self.tree,
+            alpha,
+            bounds,
+            boxes=self._boxes(draw.case) if dims == 3 else None,
+            partner_boxes=self._boxes(draw.partner) if dims == 3 else None,
+        )
+        inside = tuple(begin - low for begin, (low, _) in zip(start, bounds, strict=True))
+        return {
+            "mixed_image": crop(found.image, inside, size, _floor(image, start)),
+            "mixed_label": crop(found.label, inside, size, self.tree.unlabelled),
+            "mixed_weight": crop(found.weight, inside, size, 0.0),
+        }
+
+    def _boxes(self, position: int) -> dict[str, Box]:
+        if position not in self._known_boxes:
+            self._known_boxes[position] = superclass_boxes(self.cache[position].label, self.tree)
+        return self._known_boxes[position]
 
 
 def _slice(case: TrainingCase, center: tuple[int, int, int], spatial_dims: int) -> tuple[np.ndarray, np.ndarray]:

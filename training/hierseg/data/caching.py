@@ -57,6 +57,7 @@ class CaseCache:
         self._kept: dict[int, TrainingCase] = {}
         self.indices: list[VoxelIndex] = []
         self.shapes: list[tuple[int, int, int]] = []
+        self.affines: list[np.ndarray] = []
         self.notes: list[str] = []
 
     def __len__(self) -> int:
@@ -72,6 +73,7 @@ class CaseCache:
             case = self._prepare(position)
             self.indices.append(case.index)
             self.shapes.append(case.shape)
+            self.affines.append(case.affine)
             self.notes += case.notes
             if self.mode != "none":
                 self._kept[position] = case

@@ -37,6 +37,7 @@ class Draw:
         stream: ``fine`` or ``coarse``.
         seed: of everything random about the patch.
         partner: position of a case with subclass labels, to mix with; None if there is none, or for a fine patch.
+        partner_center: one of the partner's subclass-labelled voxels; 2D networks mix with its slice.
     """
 
     case: int
@@ -44,6 +45,7 @@ class Draw:
     stream: str
     seed: int
     partner: int | None = None
+    partner_center: tuple[int, int, int] | None = None
 
 
 class TwoStreamSampler:
@@ -79,6 +81,7 @@ class TwoStreamSampler:
         if not coarse:
             # A flat tree: every leaf is a top-level node, and there is nothing coarse.
             self.fine, self.coarse = list(range(len(indices))), []
+        self._subclasses = fine
         self._allowed = {FINE: set(tree.leaf_values.tolist()), COARSE: set(tree.values.tolist()) - fine}
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
@@ -115,11 +118,12 @@ class TwoStreamSampler:
     def _draw(self, stream: str, number: int, iteration: int, slot: int) -> Draw:
         rng = np.random.default_rng([self.seed, 1, iteration, slot])
         case = self._case(stream, number)
-        partner = None
-        if stream == COARSE and self.fine:
-            partner = self.fine[int(rng.integers(len(self.fine)))]
-        center = self._center(case, stream, rng)
-        return Draw(case, center, stream, int(rng.integers(2**31)), partner)
+        center = self._center(case, self._allowed[stream], rng)
+        seed = int(rng.integers(2**31))
+        if stream == FINE or not self.fine:
+            return Draw(case, center, stream, seed)
+        partner = self.fine[int(rng.integers(len(self.fine)))]
+        return Draw(case, center, stream, seed, partner, self._center(partner, self._subclasses, rng))
 
     def _case(self, stream: str, number: int) -> int:
         """Cases are passed through in a fresh random order each time, so that all are seen equally often."""
@@ -132,9 +136,9 @@ class TwoStreamSampler:
             ).permutation(len(cases))
         return cases[int(self._orders[stream, turn][place])]
 
-    def _center(self, case: int, stream: str, rng: np.random.Generator) -> tuple[int, int, int]:
+    def _center(self, case: int, allowed: set[int], rng: np.random.Generator) -> tuple[int, int, int]:
         index = self.indices[case]
-        nodes = [value for value in index.counts if value in self._allowed[stream]] or list(index.counts)
+        nodes = [value for value in index.counts if value in allowed] or list(index.counts)
         if rng.random() < BALANCED:
             value = nodes[int(rng.integers(len(nodes)))]
         else:

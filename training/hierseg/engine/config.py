@@ -129,7 +129,7 @@ class TrainConfig:
         ema: decay of the averaged weights that are validated and published, or None.
         seed: of everything random.
         deterministic: refuse GPU operations whose result may differ from run to run.
-        amp: ``auto`` (on where a CUDA GPU runs it), True or False.
+        amp: ``auto`` (on where a CUDA GPU runs it), True (on the CPU: bfloat16, where it is fast) or False.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         cache: ``memory``, ``disk`` or ``none``: where preprocessed cases are kept.
         cache_folder: for ``disk``; the run folder's ``cache`` if None.

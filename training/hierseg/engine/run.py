@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from hierseg.bundle import Bundle
 from hierseg.data.batches import Batches
 from hierseg.data.caching import CaseCache
 from hierseg.data.sampling import TwoStreamSampler
+from hierseg.data.transforms import side_axis
 from hierseg.dataset import Case, Dataset
 from hierseg.engine.checkpoints import load_checkpoint, save_checkpoint
 from hierseg.engine.config import TrainConfig
@@ -21,12 +23,21 @@ from hierseg.engine.optimization import AveragedWeights, build_optimizer
 from hierseg.engine.publish import Story, publish
 from hierseg.engine.runfolder import RunFolder
 from hierseg.engine.scalars import Scalars
-from hierseg.engine.setup import build_model, bundle_config, fingerprint, mixed_precision, resolve_config, start_from
+from hierseg.engine.setup import (
+    build_model,
+    bundle_config,
+    fingerprint,
+    memory_format,
+    mixed_precision,
+    resolve_config,
+    start_from,
+)
 from hierseg.engine.validation import Measurement, measure, split_cases
 from hierseg.errors import TrainingError
+from hierseg.imageio import spacing_of
 from hierseg.inference import Cancelled
 from hierseg.labeltree import LabelTree
-from hierseg.methods import Method, build_method
+from hierseg.methods import Geometry, Method, build_method
 from hierseg.networks import HierarchicalSegmenter
 from hierseg.networks.segmenter import build_network
 
@@ -102,8 +113,11 @@ class Run:
         model = build_model(config, dataset.tree, len(dataset.channels))
         start_model, start_id, said = _start(folder, model, start, saved, config)
         notes += said
-        model.to(device)
-        method = build_method(dataset.tree, config, start_model).to(device)
+        layout = memory_format(device, config.spatial_dims)
+        model.to(device, memory_format=layout)  # type: ignore[call-overload]
+        method = build_method(dataset.tree, config, start_model, _geometry(caches[0], config)).to(
+            device, memory_format=layout
+        )
         precision = mixed_precision(config.amp, device)
         run = cls(
             folder=folder,
@@ -261,6 +275,14 @@ def _cache(
         )
     )
     return cache
+
+
+def _geometry(cache: CaseCache, config: TrainConfig) -> Geometry:
+    """Spacing and sides of the patches, as far as all cases have them in common."""
+    dims = config.spatial_dims
+    spacings = np.array([spacing_of(affine)[:dims] for affine in cache.affines])
+    alike = bool(np.allclose(spacings, spacings[0], rtol=0.01))
+    return Geometry(tuple(spacings[0].tolist()) if alike else None, side_axis(cache.affines[0], dims))
 
 
 def _start(

@@ -36,7 +36,7 @@ from hierseg.errors import TrainingError
 HEARTBEAT_SECONDS = 1.0
 LIVE_SECONDS = 10.0
 """A run whose status is older is not alive any more."""
-_OURS = ("status.json", "events.jsonl", "config.yaml", "last.pt", "best.pt")
+_OURS = ("status.json", "events.jsonl", "config.yaml", "dataset.json", "start.pt", "tensorboard", "cache", "stop")
 
 
 class RunFolder:
@@ -60,7 +60,7 @@ class RunFolder:
         if self.folder.is_dir():
             self._refuse(resume)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.stop_file.unlink(missing_ok=True)
+        self._forget_old_stop()
         self._on_status = on_status
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -77,20 +77,30 @@ class RunFolder:
             raise TrainingError(
                 f"{self.folder}: a training (process {status['pid']}) is running in this folder; stop it first, or choose another folder."
             )
-        # A launcher may have made the folder, and put its log or the stop file there.
-        if not resume and any((self.folder / name).exists() for name in _OURS):
+        # A launcher may have put its log or the stop file there, and a run that failed before its first checkpoint
+        # leaves nothing worth going on with.
+        if not resume and any((self.folder / name).exists() for name in ("last.pt", "best.pt", "bundle")):
             raise TrainingError(
                 f"{self.folder}: there is a run in this folder already; go on with it by --resume, or choose another folder."
             )
         foreign = [
             entry.name
             for entry in self.folder.iterdir()
-            if entry.suffix not in (".log", ".txt") and entry.name not in (*_OURS, "stop", "bundle")
+            if entry.suffix not in (".log", ".txt") and entry.name not in _OURS and not entry.name.startswith(".tmp-")
         ]
         if not resume and foreign:
             raise TrainingError(
                 f"{self.folder}: the folder is not empty (it holds '{foreign[0]}'); choose an empty or new folder for the run."
             )
+        if not resume:
+            (self.folder / "events.jsonl").unlink(missing_ok=True)
+
+    def _forget_old_stop(self) -> None:
+        """Remove a stop file that an earlier run was given; one that came since is meant for this run."""
+        status = read_status(self.folder)
+        with contextlib.suppress(FileNotFoundError):
+            if status is not None and self.stop_file.stat().st_mtime <= float(status.get("updated", 0)):
+                self.stop_file.unlink()
 
     @property
     def stop_file(self) -> Path:

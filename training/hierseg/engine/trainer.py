@@ -159,9 +159,9 @@ def _step(run: Run, batch: Batch, watch: _LossWatch) -> float:
     rate = set_learning_rate(run.optimizer, config, batch.iteration)
     set_training_mode(model, config)
     with torch.autocast(run.device.type, dtype=run.precision or torch.bfloat16, enabled=run.precision is not None):
-        terms = run.method.step(model, batch, batch.iteration / config.iterations)
+        terms = run.method.step(model, batch)
         total = torch.stack(list(terms.values())).sum()
-    watch.note(batch, terms, total)
+    watch.note(batch, terms | run.method.observed, total)
     run.optimizer.zero_grad(set_to_none=True)
     run.scaler.scale(total).backward()
     run.scaler.unscale_(run.optimizer)

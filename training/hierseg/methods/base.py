@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 Terms = dict[str, torch.Tensor]
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """What a method may need to know of the patches' axes.
+
+    Attributes:
+        spacing: voxel edges, one a patch axis, if they are the same in all cases; else None.
+        side_axis: the patch axis between left and right; None if there is none.
+    """
+
+    spacing: tuple[float, ...] | None = None
+    side_axis: int | None = 0
+
+
 class Method(nn.Module):
     """Base class: L_c on every labelled voxel, L_f on leaf-labelled ones, and the switchable terms.
 
@@ -27,13 +41,24 @@ class Method(nn.Module):
         tree: of the labels and the model.
         config: weights of the terms.
         start: the model that training started from, for knowledge keeping; None without ``--init``.
+        geometry: of the patches.
+
+    Attributes:
+        observed: scalars of the last step that are logged but not learned from.
     """
 
     top_values: torch.Tensor
     is_inner: torch.Tensor
 
-    def __init__(self, tree: LabelTree, config: TrainConfig, start: HierarchicalSegmenter | None = None) -> None:
+    def __init__(
+        self,
+        tree: LabelTree,
+        config: TrainConfig,
+        start: HierarchicalSegmenter | None = None,
+        geometry: Geometry | None = None,
+    ) -> None:
         super().__init__()
+        self.observed: Terms = {}
         self.tree, self.config = tree, config
         self.superclass_loss = PartialCrossEntropyDice(tree.top())
         self.leaf_loss = PartialCrossEntropyDice(tree)
@@ -43,13 +68,12 @@ class Method(nn.Module):
         inner = (tree.node_index_table >= 0) & (tree.leaf_index_table < 0)
         self.register_buffer("is_inner", torch.from_numpy(np.ascontiguousarray(inner)), persistent=False)
 
-    def step(self, model: HierarchicalSegmenter, batch: Batch, progress: float) -> Terms:
+    def step(self, model: HierarchicalSegmenter, batch: Batch) -> Terms:
         """The weighted loss terms of a batch.
 
         Args:
             model: in training mode.
             batch: on the model's device.
-            progress: how much of the training is done, 0 to 1.
         """
         output: HierarchicalOutput = model(batch.image)
         return self.supervised(output, batch)
@@ -73,10 +97,12 @@ class Method(nn.Module):
         return terms
 
 
-def build_method(tree: LabelTree, config: TrainConfig, start: HierarchicalSegmenter | None = None) -> Method:
+def build_method(
+    tree: LabelTree, config: TrainConfig, start: HierarchicalSegmenter | None = None, geometry: Geometry | None = None
+) -> Method:
     """The method that the configuration names."""
     from hierseg.methods.ess import EfficientSubclassSegmentation
     from hierseg.methods.two_head import TwoHead
 
     methods: dict[str, type[Method]] = {"ess": EfficientSubclassSegmentation, "two_head": TwoHead}
-    return methods[config.method](tree, config, start)
+    return methods[config.method](tree, config, start, geometry)

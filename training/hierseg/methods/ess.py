@@ -2,8 +2,67 @@
 
 from __future__ import annotations
 
-from hierseg.methods.base import Method
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hierseg.data.batches import Batch
+from hierseg.labeltree import LabelTree
+from hierseg.methods.base import Geometry, Method, Terms
+from hierseg.mix import HierarchicalMix
+from hierseg.networks import HierarchicalOutput, HierarchicalSegmenter
+
+if TYPE_CHECKING:
+    from hierseg.engine.config import TrainConfig
 
 
 class EfficientSubclassSegmentation(Method):
-    """The two supervised terms, and the loss on mixed images with pseudo labels."""
+    """The two supervised terms, and the loss on mixed images with pseudo labels (sections 2.3 and 2.4).
+
+    L_p is 0 in a batch without coarse patches, and in a run without subclass labels to mix in.
+    """
+
+    def __init__(
+        self,
+        tree: LabelTree,
+        config: TrainConfig,
+        start: HierarchicalSegmenter | None = None,
+        geometry: Geometry | None = None,
+    ) -> None:
+        super().__init__(tree, config, start, geometry)
+        geometry = geometry or Geometry()
+        self.mix = HierarchicalMix(
+            tree,
+            config.iterations,
+            mode=config.mix.mode,
+            threshold=(config.mix.tau_start, config.mix.tau_end),
+            alpha=(config.mix.alpha_low, config.mix.alpha_high),
+            spacing=geometry.spacing,
+            left_right_axis=geometry.side_axis,
+            ramp=config.mix.ramp,
+        )
+
+    def step(self, model: HierarchicalSegmenter, batch: Batch) -> Terms:
+        """The weighted loss terms of a batch."""
+        output: HierarchicalOutput = model(batch.image)
+        terms = self.supervised(output, batch)
+        if self.config.losses.mix <= 0 or self.mix.mode == "off":
+            return terms
+        if len(batch.rows) == 0:
+            terms["mix"] = output.leaf_logits.new_zeros(())
+            return terms
+        found = self.mix(
+            model,
+            batch.image[batch.rows],
+            batch.label[batch.rows],
+            batch.mixed_image,
+            batch.mixed_label,
+            batch.mixed_weight,
+            iteration=batch.iteration,
+            rng=np.random.default_rng([self.config.seed, 4, batch.iteration]),
+            # f(x) has been computed; only where it is the prediction that learns (mode "pseudo") is its gradient used.
+            leaf_logits=output.leaf_logits[batch.rows],
+        )
+        terms["mix"] = self.config.losses.mix * found.loss
+        self.observed = {"pseudo_share": found.pseudo_share, "mixed_share": found.mixed_share}
+        return terms
