@@ -14,6 +14,10 @@ from HierSubclassSegLib.scene import layers, tags, tree_store
 from HierSubclassSegLib.scene.painting import RefineSession
 from HierSubclassSegLib.scene.session import Session, open_session
 
+# Images this small are not worth threads, and waiting for them on a busy machine costs ten times the work.
+vtk.vtkMultiThreader.SetGlobalMaximumNumberOfThreads(1)
+vtk.vtkSMPTools.SetBackend("Sequential")
+
 SHAPE = (9, 8, 7)
 ALL_TAGS = (
     tags.TREE,

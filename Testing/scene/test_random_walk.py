@@ -69,9 +69,18 @@ class Walk:
         nodes = self.session.tree.nodes
         return nodes[self.random.integers(len(nodes))]
 
-    def any_stroke(self) -> np.ndarray:
+    def paintable_node(self) -> Any:
+        """Mostly a node in which there is something to paint, the deeper the better."""
+        tree, found = self.session.tree, masks(self.annotation)
+        weights = [
+            0.3 if (parent := tree.parent(node)) is None else float(node.depth * self.region(parent, found).any())
+            for node in tree.nodes
+        ]
+        return tree.nodes[self.random.choice(len(weights), p=np.divide(weights, sum(weights)))]
+
+    def any_stroke(self, everywhere: float = 0.15) -> np.ndarray:
         mask = np.zeros(SHAPE, bool)
-        if self.random.random() < 0.15:
+        if self.random.random() < everywhere:
             mask[...] = True
             return mask
         start = self.random.integers(0, SHAPE)
@@ -129,8 +138,8 @@ class Walk:
     # -- steps -----------------------------------------------------------------------------------------------------
 
     def paint(self, adding: bool = True) -> None:
-        node, stroke = self.any_node(), self.any_stroke()
-        before, expected = state(self.annotation), None
+        node, stroke = self.paintable_node(), self.any_stroke(0.3 if adding else 0.02)
+        before = state(self.annotation)
         expected = self.expected(node, stroke, adding, masks(self.annotation))
         changed = (self.session.paint if adding else self.session.erase)(node, stroke)
         self.compare(expected)
@@ -154,7 +163,7 @@ class Walk:
         self.editor.node.SetSelectedSegmentID(ids[path])
         found = masks(self.annotation)
         parent = self.session.tree.parent(node)
-        stroke = self.any_stroke()
+        stroke = self.any_stroke(0.3 if adding else 0.02)
         reach = stroke & ~found[node.name] if adding else stroke & found[node.name]
         if parent is not None and parent.name in found:
             reach &= found[parent.name]
@@ -223,6 +232,8 @@ class Walk:
         node, tree = self.any_node(), self.session.tree
         found = masks(self.annotation)
         doomed = {node.name, *(below.name for below in tree.descendants(node))}
+        if node.depth == 1 and self.random.random() < 0.8:
+            return
         if not doomed & set(found) or doomed & marks.untouchable(self.annotation, tree):
             return
         if not set(found) - doomed:
@@ -235,7 +246,7 @@ class Walk:
     def lock_or_unlock(self) -> None:
         node = self.any_node()
         locked = marks.locked_nodes(self.annotation, self.session.tree)
-        self.session.set_locked(node, node.name not in locked and self.random.random() < 0.4)
+        self.session.set_locked(node, node.name not in locked and self.random.random() < 0.3)
 
     def enter_or_leave(self) -> None:
         if self.session.refining:

@@ -48,7 +48,9 @@ class Grid:
         """
         segmentation = segmentation_node.GetSegmentation()
         name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-        text = segmentation.GetConversionParameter(name) or segmentation.DetermineCommonLabelmapGeometry()
+        text = segmentation.GetConversionParameter(name) or segmentation.DetermineCommonLabelmapGeometry(
+            slicer.vtkSegmentation.EXTENT_UNION_OF_SEGMENTS, vtk.vtkStringArray()
+        )
         image = slicer.vtkOrientedImageData()
         if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
             raise tags.SceneError(

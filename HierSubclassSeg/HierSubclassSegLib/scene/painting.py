@@ -85,8 +85,8 @@ class RefineSession(HierarchyEdits):
             self.editor_node,
             editor_modified=self._on_editor_modified,
             display_modified=self._on_display_modified,
-            save_starts=self._on_start_save,
-            save_ends=self._on_end_save,
+            save_starts=self.suspend,
+            save_ends=self.resume,
             node_goes=self._on_node_goes,
         )
 
@@ -178,6 +178,28 @@ class RefineSession(HierarchyEdits):
         self._view = None
         self._refined = None
         self._masking_before.apply(self.editor_node)
+
+    def suspend(self) -> None:
+        """Make an ordinary segmentation of the annotation while the scene is saved; :meth:`resume` goes on.
+
+        Both happen by themselves on the scene's StartSave and EndSave events, which ``storage.save_scene`` sends.
+        Slicer's own Save dialog does not: the panel calls these.
+        """
+        if self._view is not None:
+            self._suspended = self._refined, self.editor_node.GetSelectedSegmentID()
+            self.leave()
+        with unseen_by_undo(self.segmentation_node.GetSegmentation()):
+            tree_store.mirror_state(self.segmentation_node)
+
+    def resume(self) -> None:
+        """Go on refining after :meth:`suspend`; no effect but to look anew if nothing was suspended."""
+        self.refresh()
+        if self._suspended is not None:
+            target, segment_id = self._suspended
+            self._suspended = None
+            self._open_view(target)
+            if segment_id:
+                self.editor_node.SetSelectedSegmentID(segment_id)
 
     def close(self) -> None:
         """Leave, and stop observing."""
@@ -331,22 +353,6 @@ class RefineSession(HierarchyEdits):
         # The Segment Editor's undo ends with this event.  Label maps that were replaced are its mark.
         if not self._strokes.writing and self._strokes.snapshot.replaced():
             self.refresh()
-
-    def _on_start_save(self) -> None:
-        if self._view is not None:
-            self._suspended = self._refined, self.editor_node.GetSelectedSegmentID()
-            self.leave()
-        with unseen_by_undo(self.segmentation_node.GetSegmentation()):
-            tree_store.mirror_state(self.segmentation_node)
-
-    def _on_end_save(self) -> None:
-        self.refresh()
-        if self._suspended is not None:
-            target, segment_id = self._suspended
-            self._suspended = None
-            self._open_view(target)
-            if segment_id:
-                self.editor_node.SetSelectedSegmentID(segment_id)
 
     def _on_node_goes(self) -> None:
         if self._view is not None:

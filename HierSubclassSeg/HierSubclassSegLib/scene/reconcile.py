@@ -106,14 +106,22 @@ def consistent(
         # Every level above gets its turn later: growing is passed on upwards.
         if parent is not None and parent not in locked and (outside == "grow" or node.name in locked):
             found[parent] |= found[node.name]
+    # What is clipped anyway must not win over a sibling first.
+    _clip_to_parents(tree, upwards[::-1], found, locked)
     order = {when: rank for rank, when in enumerate(sorted(set(age.values())), start=1)}
     rank = {name: order[when] + (len(order) if name in locked else 0) for name, when in age.items()}
     _exclude_siblings(tree, None, found, rank, locked)
-    for node in reversed(upwards):
+    _clip_to_parents(tree, upwards[::-1], found, locked)
+    return found
+
+
+def _clip_to_parents(
+    tree: LabelTree, downwards: list[Node], found: dict[str, np.ndarray], locked: frozenset[str]
+) -> None:
+    for node in downwards:
         parent = _nearest_segment(tree, node, found)
         if parent is not None and node.name not in locked:
             found[node.name] &= found[parent]
-    return found
 
 
 def _exclude_siblings(

@@ -8,6 +8,7 @@ is carried over to the view, and the first is set back.  Outside Refine there is
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -15,8 +16,10 @@ import slicer
 
 from HierSubclassSegLib.scene import tree_store
 
-#: attribute of the view: found on a display node, it says that a refinement was left without being closed
+#: attribute of the view: the ID of the segment whose fill is to be shown again, or "-".  Found on a display node that no
+#: session uses, it says that a refinement was never left.
 VIEW = "HierSubclassSeg.RefineView"
+_IN_USE: weakref.WeakSet[RefineView] = weakref.WeakSet()
 _OPACITIES = ("Opacity2DFill", "Opacity2DOutline", "Opacity3D")
 
 
@@ -34,12 +37,10 @@ class RefineView:
         self.steering = _first_display(segmentation_node)
         self.seen = segmentation_node.GetScene().AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
         self.seen.CopyContent(self.steering)
-        self.seen.SetAttribute(VIEW, "1")
         segmentation_node.AddAndObserveDisplayNodeID(self.seen.GetID())
-        self._outlined = outlined
-        self._was_filled = True
+        filled = outlined is not None and self.seen.GetSegmentVisibility2DFill(outlined)
+        self.seen.SetAttribute(VIEW, outlined if filled else "-")
         if outlined is not None:
-            self._was_filled = self.seen.GetSegmentVisibility2DFill(outlined)
             self.seen.SetSegmentVisibility2DFill(outlined, False)
         self._erasable: frozenset[str] = frozenset()
         self._busy = False
@@ -48,6 +49,7 @@ class RefineView:
             for name in _OPACITIES:
                 getattr(self.steering, f"Set{name}")(0.0)
         self._observation = self.steering.AddObserver("ModifiedEvent", self._on_steering_modified)
+        _IN_USE.add(self)
 
     def steer(self, erasable: Collection[str]) -> None:
         """Let strokes erase exactly the segments with these IDs."""
@@ -69,15 +71,12 @@ class RefineView:
 
     def close(self) -> None:
         """What is seen moves back to the first display node; the second goes."""
-        if self._observation is not None:
-            self.steering.RemoveObserver(self._observation)
-            self._observation = None
-        if self._outlined is not None and self._node.GetSegmentation().GetSegment(self._outlined):
-            self.seen.SetSegmentVisibility2DFill(self._outlined, self._was_filled)
+        self.abandon()
         _merge(self._node, self.steering, self.seen)
 
     def abandon(self) -> None:
         """Only stop observing: the scene is being closed, its nodes go anyway."""
+        _IN_USE.discard(self)
         if self._observation is not None:
             self.steering.RemoveObserver(self._observation)
             self._observation = None
@@ -129,7 +128,9 @@ def set_visible(
 
 
 def recover(segmentation_node: slicer.vtkMRMLSegmentationNode) -> bool:
-    """Make an ordinary segmentation of one whose refinement was never left (a scene saved by a crash).
+    """Make an ordinary segmentation of one whose refinement was never left (a scene saved past us, or a crash).
+
+    Views that a session uses are left alone.
 
     Returns:
         Whether there was anything to do.
@@ -137,7 +138,8 @@ def recover(segmentation_node: slicer.vtkMRMLSegmentationNode) -> bool:
     found = False
     for index in reversed(range(1, segmentation_node.GetNumberOfDisplayNodes())):
         display_node = segmentation_node.GetNthDisplayNode(index)
-        if display_node is not None and display_node.GetAttribute(VIEW):
+        used = any(view.seen is display_node for view in _IN_USE)
+        if display_node is not None and display_node.GetAttribute(VIEW) and not used:
             _merge(segmentation_node, _first_display(segmentation_node), display_node)
             found = True
     return found
@@ -154,6 +156,9 @@ def _merge(
     first: slicer.vtkMRMLSegmentationDisplayNode,
     seen: slicer.vtkMRMLSegmentationDisplayNode,
 ) -> None:
+    filled = seen.GetAttribute(VIEW)
+    if filled and segmentation_node.GetSegmentation().GetSegment(filled):
+        seen.SetSegmentVisibility2DFill(filled, True)
     seen.RemoveAttribute(VIEW)
     first.CopyContent(seen)
     scene = seen.GetScene()

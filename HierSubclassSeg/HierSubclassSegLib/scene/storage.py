@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,8 @@ from typing import Self
 import slicer
 
 from hierseg.atomic import replacing
-from HierSubclassSegLib.scene import layers, tags, tree_store
+from HierSubclassSegLib.scene import layers, refine, tags, tree_store
+from HierSubclassSegLib.scene.undo import unseen_by_undo
 
 
 def save_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | Path) -> None:
@@ -28,18 +30,14 @@ def save_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path: s
     path = Path(path)
     if not path.name.lower().endswith(".seg.nrrd"):
         raise tags.SceneError(f"{path}: segment tags are kept in .seg.nrrd files only; give the file that ending.")
-    prepare_for_saving(segmentation_node)
-    try:
-        with replacing(path) as temporary:
-            storage = slicer.vtkMRMLSegmentationStorageNode()
-            storage.SetFileName(str(temporary))
-            storage.SetUseCompression(1)
-            if not storage.WriteData(segmentation_node):
-                raise tags.SceneError(
-                    f"{path}: the segmentation '{segmentation_node.GetName()}' could not be written; check the folder and its space."
-                )
-    finally:
-        after_saving(segmentation_node)
+    with _being_saved([segmentation_node]), replacing(path) as temporary:
+        storage = slicer.vtkMRMLSegmentationStorageNode()
+        storage.SetFileName(str(temporary))
+        storage.SetUseCompression(1)
+        if not storage.WriteData(segmentation_node):
+            raise tags.SceneError(
+                f"{path}: the segmentation '{segmentation_node.GetName()}' could not be written; check the folder and its space."
+            )
 
 
 def load_segmentation(
@@ -93,12 +91,14 @@ def save_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    nodes = list(hierarchical_segmentations(scene))
-    for node in nodes:
-        prepare_for_saving(node)
+    # Slicer's core defines these events but does not send them: a session that is refining makes room for the save.
+    scene.StartState(slicer.vtkMRMLScene.SaveState)
     try:
         # Slicer names the folder inside the archive after the file: a temporary name would show there.
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
+        with (
+            _being_saved(list(hierarchical_segmentations(scene))),
+            tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder,
+        ):
             written = Path(folder) / path.name
             if not scene.WriteToMRB(str(written)) or not written.is_file():
                 raise tags.SceneError(
@@ -106,8 +106,7 @@ def save_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
                 )
             written.replace(path)
     finally:
-        for node in nodes:
-            after_saving(node)
+        scene.EndState(slicer.vtkMRMLScene.SaveState)
 
 
 def load_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
@@ -125,9 +124,21 @@ def load_scene(scene: slicer.vtkMRMLScene, path: str | Path) -> None:
         after_loading(node)
 
 
+@contextmanager
+def _being_saved(nodes: list[slicer.vtkMRMLSegmentationNode]) -> Iterator[None]:
+    """Before and after; the undo history notices nothing, as no voxel changes: what could be redone still can."""
+    with ExitStack() as stack:
+        for node in nodes:
+            stack.enter_context(unseen_by_undo(node.GetSegmentation()))
+            prepare_for_saving(node)
+            stack.callback(after_saving, node)
+        yield
+
+
 def prepare_for_saving(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
     """Before anybody writes the node: re-home the tree and mirror the state into a tag."""
-    tree_store.mirror_state(segmentation_node)
+    with unseen_by_undo(segmentation_node.GetSegmentation()):
+        tree_store.mirror_state(segmentation_node)
 
 
 def after_saving(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
@@ -137,7 +148,11 @@ def after_saving(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
 
 
 def after_loading(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
-    """After anybody read the node: the mirrored state counts again, unless the scene brought one."""
+    """After anybody read the node: the mirrored state counts again, unless the scene brought one.
+
+    A scene that was saved past us while a node was refined has a second display node: it is an ordinary one again.
+    """
+    refine.recover(segmentation_node)
     tree_store.unmirror_state(segmentation_node)
 
 
