@@ -225,6 +225,8 @@ def test_another_format_version_is_refused(bundle: Bundle, relative: str) -> Non
         ({"spatial_dims": 4}, "'spatial_dims'"),
         ({"overlap": 1.0}, "'overlap'"),
         ({"thresholds": []}, "'thresholds'"),
+        ({"thresholds": {"core": "0.5"}}, "'thresholds'"),
+        ({"thresholds": {"core": 1.5}}, "'thresholds'"),
         ({"modality": 3}, "'modality'"),
     ],
 )
@@ -253,6 +255,12 @@ def test_a_wrong_configuration_is_named_and_nothing_is_written(
 def test_wrong_metadata_is_named(bundle: Bundle, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BundleError, match=said):
         write_again(bundle, metadata={"name": "small", "version": "1.0.0", **changes})
+
+
+def test_a_threshold_of_a_node_that_is_not_there_is_named(bundle: Bundle) -> None:
+    assert write_again(bundle, config={**CONFIG, "thresholds": {"tumor/core": 0.5}}).config["thresholds"]
+    with pytest.raises(BundleError, match="'liver'"):
+        write_again(bundle, config={**CONFIG, "thresholds": {"liver": 0.5}})
 
 
 def test_weights_that_fail_leave_the_old_bundle(bundle: Bundle) -> None:

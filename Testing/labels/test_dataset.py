@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from hierseg import resources
+from hierseg import resources, transaction
 from hierseg.dataset import Case, Dataset, generate_id
 from hierseg.errors import DatasetError, HiersegError
 from hierseg.labeltree import LabelTree
@@ -304,6 +304,15 @@ def test_two_writers_do_not_lose_each_others_cases(dataset: Dataset) -> None:
         thread.join()
     ids = {case.id for case in Dataset.open(dataset.folder).cases()}
     assert ids == {f"{prefix}{index}" for prefix in "pqr" for index in range(8)}
+
+
+def test_a_writer_does_not_wait_for_ever(dataset: Dataset) -> None:
+    with (
+        transaction.locked(dataset.folder),
+        pytest.raises(DatasetError, match="another program"),
+        transaction.locked(dataset.folder, seconds=0.1),
+    ):
+        pytest.fail("two writers at once")
 
 
 def test_readers_keep_writers_out(dataset: Dataset) -> None:

@@ -38,12 +38,18 @@ def test_nnunet_regions_become_nested_nodes(tmp_path: Path) -> None:
     assert tree.name == "dataset"
 
 
+def test_nnunet_1_and_the_decathlon_have_it_the_other_way_round(tmp_path: Path) -> None:
+    tree = read(tmp_path, "dataset.json", json.dumps({"labels": {"0": "background", "1": "liver", "2": "cancer"}}))
+    assert shape(tree) == {"background": 0, "liver": 1, "cancer": 2}
+
+
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
         ({"a": [1, 2], "b": [2, 3]}, "'a' and 'b' overlap"),
         ({"a": [1, 2], "b": [2, 1]}, "'a' and 'b' are the same"),
-        ({"a": "1"}, "label 'a'"),
+        ({"a": "1"}, "'a'"),
+        ({"a": "1", "b": 2}, "label 'a'"),
         ({"a": []}, "label 'a'"),
     ],
 )

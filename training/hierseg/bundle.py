@@ -80,6 +80,8 @@ class Bundle:
         layout.check_config(config, folder / layout.CONFIG)
         try:
             tree = LabelTree.load(folder / layout.TREE)
+            for key in config.get("thresholds", {}):
+                tree.node(key)
         except LabelTreeError as error:
             raise BundleError(error.sentence, hint=error.hint) from error
         return cls(folder, metadata, config, tree, files)

@@ -189,8 +189,11 @@ def check_config(config: Mapping[str, Any], where: Path) -> None:
     overlap = config.get("overlap", 0.5)
     if not _numbers([overlap], 1) or not 0 <= overlap < 1:
         raise refuse("overlap", "give a number from 0 to below 1")
-    if not isinstance(config.get("thresholds", {}), Mapping):
-        raise refuse("thresholds", "give an object of names and numbers")
+    limits = config.get("thresholds", {})
+    if not isinstance(limits, Mapping) or not all(
+        _numbers([limit], 1) and 0 <= limit <= 1 for limit in limits.values()
+    ):
+        raise refuse("thresholds", "give an object of node names or paths and numbers from 0 to 1")
     if not isinstance(config.get("modality", ""), str):
         raise refuse("modality", "give a text such as MR or CT")
 

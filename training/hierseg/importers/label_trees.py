@@ -2,7 +2,8 @@
 
 ========== ==================================================================================================
 ``json``    our own ``label_tree.json``
-``nnunet``  ``dataset.json`` of nnU-Net v2: ``"labels"`` with single values and regions (lists of values)
+``nnunet``  ``dataset.json`` of nnU-Net: ``"labels"`` with single values and regions (lists of values), or the
+            other way round as in version 1 and in the Decathlon (``"1": "liver"``)
 ``mapping`` a JSON object of names and values, either way round, as TotalSegmentator's class map
 ``table``   a CSV with a header (value, name, and optionally parent, red, green, blue), or a color table of FreeSurfer
             or Slicer with the columns value, name, red, green, blue, alpha
@@ -125,6 +126,8 @@ def _from_nnunet(text: str) -> list[dict[str, Any]]:
     labels = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(labels, dict):
         raise LabelTreeError("nnU-Net's dataset.json has 'labels', an object of names and values; it is not there.")
+    if labels and all(isinstance(value, str) for value in labels.values()):
+        return _from_mapping(json.dumps(labels))
     sets: dict[str, frozenset[int]] = {}
     for label, value in labels.items():
         if label == "ignore":  # nnU-Net's word for what we call unlabelled
