@@ -80,10 +80,13 @@ class Bundle:
         layout.check_config(config, folder / layout.CONFIG)
         try:
             tree = LabelTree.load(folder / layout.TREE)
-            for key in config.get("thresholds", {}):
-                tree.node(key)
         except LabelTreeError as error:
             raise BundleError(error.sentence, hint=error.hint) from error
+        for key in config.get("thresholds", {}):
+            if key not in tree:
+                raise BundleError(
+                    f"{folder / layout.CONFIG}: 'thresholds' names {key!r}, which is no node of the bundle's label tree; correct it."
+                )
         return cls(folder, metadata, config, tree, files)
 
     @property
