@@ -13,11 +13,11 @@ from HierSubclassSegLib.scene import (
     annotation,
     export,
     geometry,
-    labelmaps,
     layers,
     load_case,
     marks,
     prediction,
+    reading,
     tags,
     tree_store,
 )
@@ -302,5 +302,5 @@ def test_loaded_case_removes_exactly_its_own_nodes(node, tree, dataset, scene):
 
 def test_label_map_reading_matches_slicers_own(node, tree):
     paint(node, tree, "tumor", np.s_[2:5, 2:5, 2:4])
-    found = labelmaps.segment_mask(node, tree_store.segment_id_of(node, "tumor"), annotation.reference_grid(node))
+    found = reading.segment_mask(node, tree_store.segment_id_of(node, "tumor"), annotation.reference_grid(node))
     assert np.count_nonzero(found) == 18

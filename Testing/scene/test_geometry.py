@@ -19,6 +19,7 @@ from HierSubclassSegLib.scene import (
     load_case,
     nifti,
     prediction,
+    reading,
     storage,
     tags,
 )
@@ -95,7 +96,7 @@ def test_segments_on_another_grid_and_transform_are_resampled_through_world_spac
     labels[9:12, 9:12, 9:12] = tree.node("edema").value
     drawn = annotation.create_annotation([other], tree)
     labelmaps.fill(drawn, tree, labels, where)
-    found = labelmaps.read(drawn, tree, geometry.volume_grid(volume))
+    found = reading.read(drawn, tree, geometry.volume_grid(volume))
     assert np.argwhere(found == tree.node("edema").value).tolist() == [list(MARK)]
 
 

@@ -9,7 +9,7 @@ import pytest
 import slicer
 
 from hierseg.labeltree import LabelTree
-from HierSubclassSegLib.scene import annotation, geometry, labelmaps, layers, prediction, tags, tree_store
+from HierSubclassSegLib.scene import annotation, geometry, layers, prediction, reading, tags, tree_store
 
 
 def labels_for(tree, shape=(9, 8, 7)):
@@ -48,9 +48,7 @@ def test_segments_hold_their_subtree(predicted, tree):
         if segment_id is None:
             continue
         below = [entry.value, *(other.value for other in tree.descendants(entry))]
-        np.testing.assert_array_equal(
-            labelmaps.segment_mask(node, segment_id, grid), np.isin(labels, below), entry.name
-        )
+        np.testing.assert_array_equal(reading.segment_mask(node, segment_id, grid), np.isin(labels, below), entry.name)
 
 
 def test_children_of_one_parent_share_one_cropped_label_map(predicted, tree):
@@ -172,7 +170,7 @@ def test_values_above_255(make_volume):
     volume = make_volume()
     node = prediction.create_prediction([volume], tree, labels, bundle_id="b@1")
     assert node.GetSegmentation().GetNumberOfSegments() == 301
-    np.testing.assert_array_equal(labelmaps.read(node, tree, geometry.volume_grid(volume)), labels)
+    np.testing.assert_array_equal(reading.read(node, tree, geometry.volume_grid(volume)), labels)
 
 
 @pytest.mark.parametrize("shape", [(9, 8, 6), (9, 8)])

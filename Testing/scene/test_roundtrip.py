@@ -19,6 +19,7 @@ from HierSubclassSegLib.scene import (
     load_case,
     marks,
     prediction,
+    reading,
     session,
     storage,
     tags,
@@ -128,25 +129,25 @@ def test_background_of_a_complete_slice_needs_no_segment(scene, make_volume, tre
 
 def test_seg_nrrd_keeps_everything(scene, annotated, tree, tmp_path):
     before, grid = tags_of(annotated), annotation.reference_grid(annotated)
-    labels = labelmaps.read(annotated, tree, grid)
+    labels = reading.read(annotated, tree, grid)
     marks.set_locked(annotated, tree.node("core"), True)
     ids = [segment_id for segment_id, _ in tree_store.segments(annotated)]
     storage.save_segmentation(annotated, tmp_path / "a.seg.nrrd")
     # Saving packs the live segmentation's layers; the layout must be back.
     assert layers.layout_is_right(annotated, tree)
-    np.testing.assert_array_equal(labelmaps.read(annotated, tree, grid), labels)
+    np.testing.assert_array_equal(reading.read(annotated, tree, grid), labels)
     again = storage.load_segmentation(scene, tmp_path / "a.seg.nrrd", prediction.volumes_of(annotated)[0])
     assert tags_of(again) == before
     assert tree_store.read_tree(again) == tree
     assert [segment_id for segment_id, _ in tree_store.segments(again)] == ids
     assert marks.locked_nodes(again, tree) == {"core"}
     assert marks.slices_complete(again, tree) == marks.slices_complete(annotated, tree)
-    np.testing.assert_array_equal(labelmaps.read(again, tree, grid), labels)
+    np.testing.assert_array_equal(reading.read(again, tree, grid), labels)
 
 
 def test_mrb_keeps_everything(scene, annotated, tree, tmp_path):
     grid = annotation.reference_grid(annotated)
-    labels = labelmaps.read(annotated, tree, grid)
+    labels = reading.read(annotated, tree, grid)
     marks.set_locked(annotated, tree.node("core"), True)
     name, before = annotated.GetName(), tags_of(annotated)
     storage.save_scene(scene, tmp_path / "a.mrb")
@@ -159,7 +160,7 @@ def test_mrb_keeps_everything(scene, annotated, tree, tmp_path):
     assert [volume.GetName() for volume in prediction.volumes_of(again)] == ["volume"]
     assert annotation.prediction_of(again).GetAttribute(prediction.MODEL) == "brain@2"
     assert again.GetParentTransformNode() is not None
-    np.testing.assert_array_equal(labelmaps.read(again, tree, grid), labels)
+    np.testing.assert_array_equal(reading.read(again, tree, grid), labels)
     # Slicer has reversed the left-handed volume's planes: the export must still say the same of each place.
     dataset = Dataset.create(tmp_path / "data", "d", ["T1"], tree)
     here, there = export.export_case(annotated, dataset), export.export_case(again, dataset, case_id="again")

@@ -16,6 +16,7 @@ from HierSubclassSegLib.scene import (
     layers,
     marks,
     prediction,
+    reading,
     tags,
     takeover,
     tree_store,
@@ -42,7 +43,7 @@ def annotated_as(predicted, tree, labels):
 
 
 def read(node, tree):
-    return labelmaps.read(node, tree, annotation.reference_grid(node))
+    return reading.read(node, tree, annotation.reference_grid(node))
 
 
 def expected(tree, node, current, predicted, where=True):

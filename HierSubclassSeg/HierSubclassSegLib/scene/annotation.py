@@ -13,7 +13,17 @@ import numpy as np
 import slicer
 
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.scene import geometry, labelmaps, lattice, marks, prediction, tags, terminology, tree_store
+from HierSubclassSegLib.scene import (
+    geometry,
+    labelmaps,
+    lattice,
+    marks,
+    prediction,
+    reading,
+    tags,
+    terminology,
+    tree_store,
+)
 
 
 def create_annotation(
@@ -50,7 +60,7 @@ def annotation_from_prediction(
     """
     tree = tree_of(prediction_node)
     node = create_annotation(prediction.volumes_of(prediction_node), tree, name=name, prediction_node=prediction_node)
-    labels = labelmaps.read(prediction_node, tree, reference_grid(node))
+    labels = reading.read(prediction_node, tree, reference_grid(node))
     if superclasses_only:
         labels = labelmaps.level_map(tree, labels, 1)
     labelmaps.fill(node, tree, labels, reference_grid(node).affine, source_of(prediction_node))
@@ -85,7 +95,7 @@ def annotation_from_segmentation(
     )
     annotation = create_annotation(volume_nodes, tree, name=name)
     grid = reference_grid(annotation)
-    labels = labelmaps.read(segmentation_node, tree, grid, nodes)
+    labels = reading.read(segmentation_node, tree, grid, nodes)
     said = {
         nodes[segment_id].name: _foreign_source(segment)
         for segment_id, segment in tree_store.segments(segmentation_node)
@@ -143,7 +153,7 @@ def complete_mask(
     annotation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, shape: tuple[int, ...]
 ) -> np.ndarray:
     """The voxels of the slices in which everything is annotated (marks of single nodes do not count)."""
-    mask = np.zeros(shape, dtype=bool)
+    mask = np.zeros(shape, dtype=bool, order="F")
     for entry in marks.slices_complete(annotation_node, tree):
         if entry["node"] is None:
             mask[(slice(None),) * entry["axis"] + ([i for i in entry["indices"] if i < shape[entry["axis"]]],)] = True

@@ -22,7 +22,17 @@ import slicer
 import hierseg
 from hierseg.dataset import Case, Dataset
 from hierseg.labeltree import LabelTree
-from HierSubclassSegLib.scene import annotation, geometry, labelmaps, marks, nifti, prediction, tags, tree_store
+from HierSubclassSegLib.scene import (
+    annotation,
+    geometry,
+    labelmaps,
+    marks,
+    nifti,
+    prediction,
+    reading,
+    tags,
+    tree_store,
+)
 
 #: attributes of the annotation: where it was exported to or loaded from
 CASE = "HierSubclassSeg.Case"
@@ -215,7 +225,7 @@ def collect(
             raise tags.SceneError(
                 f"the volume '{volume.GetName()}' has several numbers a voxel (colors?); choose a volume with one."
             )
-    labels = labelmaps.read(annotation_node, tree, grid)
+    labels = reading.read(annotation_node, tree, grid)
     complete = _complete_on(annotation_node, tree, grid)
     background = labelmaps.background_of(tree)
     if background is not None:
@@ -247,7 +257,7 @@ def level_map_nodes(segmentation_node: slicer.vtkMRMLSegmentationNode) -> list[s
     tree = annotation.tree_of(segmentation_node)
     volume = _volumes(segmentation_node, None)[0]
     grid = geometry.volume_grid(volume)
-    labels = labelmaps.read(segmentation_node, tree, grid)
+    labels = reading.read(segmentation_node, tree, grid)
     background = labelmaps.background_of(tree)
     empty = 0 if 0 not in tree.values or (background is not None and background.value == 0) else tree.unlabelled
     nodes = []

@@ -1,4 +1,4 @@
-"""Between a label map of node values and the segments of a segmentation node.
+"""From a label map of node values to the segments of a segmentation node (``reading`` goes the other way).
 
 One integer a voxel on one side; on the other one shared, cropped label map for the children of each parent (see
 ``layers``).  The top level's segments share a label map, the children of each inner node another one.
@@ -8,14 +8,14 @@ A *label map* here is an array (x, y, z) of node values, ``tree.unlabelled`` whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import slicer
 
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.scene import geometry, lattice, layers, tags, tree_store
+from HierSubclassSegLib.scene import geometry, lattice, tags, tree_store
 
 _GROUPS_AT_ONCE = 32
 
@@ -203,136 +203,3 @@ def _checked(tree: LabelTree, labels: np.ndarray, what: str) -> np.ndarray:
         if not known[labels[:, :, k]].all():
             tree.check_values(labels, what)
     return labels
-
-
-# -- from segments to a label map ----------------------------------------------------------------------------------
-
-
-def read(
-    segmentation_node: slicer.vtkMRMLSegmentationNode,
-    tree: LabelTree,
-    grid: geometry.Grid,
-    nodes_of: Mapping[str, Node] | None = None,
-) -> np.ndarray:
-    """The label map that the segments say: the deepest node at each voxel, ``unlabelled`` where there is none.
-
-    Siblings that overlap: the one with the latest segment (of its own or of a descendant) at that voxel wins, level
-    by level from the top.  A child outside its parent counts as inside it.  Segments of no node are left out.
-
-    Args:
-        segmentation_node: any segmentation whose segments carry our tags.
-        tree: its tree.
-        grid: where the result lies; other grids and parent transforms are resampled through world space, nearest voxel.
-        nodes_of: the node of each segment by ID, for a segmentation without tags; default: what the tags say.
-
-    Returns:
-        Node values ``(x, y, z)``, of the tree's dtype.
-
-    Raises:
-        SceneError: the segmentation is under a non-linear transform.
-    """
-    if nodes_of is None:
-        nodes_of = {
-            segment_id: tree.node(path)
-            for path, segment_id in tree_store.segments_by_path(segmentation_node, tree).items()
-        }
-    parts, nodes = _parts(segmentation_node, nodes_of, grid)
-    result = np.full(grid.shape, tree.unlabelled, dtype=tree.dtype)
-    chain = [[*reversed(tree.ancestors(node)), node] for node in nodes]
-    numbers = {node.name: number for number, node in enumerate(tree.nodes, 1)}
-    winner = np.zeros(grid.shape, dtype=np.uint16)
-    for depth in range(max((node.depth for node in nodes), default=0)):
-        # For each segment (rank 0: none): the tree node at this depth, and the one above it, by number.
-        at = np.array(
-            [0, *(numbers[names[depth].name] if len(names) > depth else 0 for names in chain)], dtype=np.uint16
-        )
-        above = np.array(
-            [0, *(numbers[names[depth - 1].name] if depth and len(names) > depth else 0 for names in chain)],
-            dtype=np.uint16,
-        )
-        latest = np.zeros(grid.shape, dtype=np.uint16)
-        for ranks, place in parts:
-            there = np.where((at[ranks] > 0) & (above[ranks] == (winner[place] if depth else 0)), ranks, 0)
-            np.maximum(latest[place], there, out=latest[place])
-        winner = at[latest]
-        if not winner.any():
-            break
-        values = np.array([0, *(node.value for node in tree.nodes)], dtype=tree.dtype)
-        np.copyto(result, values[winner], where=winner > 0)
-    return result
-
-
-def ids_of(segmentation_node: slicer.vtkMRMLSegmentationNode, nodes: Collection[Node]) -> list[str]:
-    """The IDs of the segments of some nodes, as far as they have one."""
-    found = (tree_store.segment_id_of(segmentation_node, node) for node in nodes)
-    return [segment_id for segment_id in found if segment_id is not None]
-
-
-def segment_mask(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, grid: geometry.Grid) -> np.ndarray:
-    """The voxels of one segment on a grid, bool ``(x, y, z)``, resampled through world space if need be."""
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-    mask = np.zeros(grid.shape, dtype=bool)
-    found = _layer_on_grid(layers.label_map(segment), geometry.parent_to_world(segmentation_node), grid)
-    if found is not None:
-        values, place = found
-        mask[place] = values == segment.GetLabelValue()
-    return mask
-
-
-def _parts(
-    segmentation_node: slicer.vtkMRMLSegmentationNode, nodes_of: Mapping[str, Node], grid: geometry.Grid
-) -> tuple[list[tuple[np.ndarray, tuple[slice, ...]]], list[Node]]:
-    """Each layer as an array of ranks (1 + place in the list of segments, 0 for none) with its place in the grid."""
-    parent = geometry.parent_to_world(segmentation_node)
-    images: dict[str, slicer.vtkOrientedImageData] = {}
-    ranks_of: dict[str, dict[int, int]] = {}
-    nodes: list[Node] = []
-    for segment_id, segment in tree_store.segments(segmentation_node):
-        image = layers.label_map(segment)
-        if segment_id not in nodes_of or image is None or image.GetNumberOfPoints() == 0:
-            continue
-        nodes.append(nodes_of[segment_id])
-        key = layers.address(image)
-        images[key] = image
-        ranks_of.setdefault(key, {})[segment.GetLabelValue()] = len(nodes)
-    parts = []
-    for key, image in images.items():
-        found = _layer_on_grid(image, parent, grid)
-        if found is None:
-            continue
-        values, place = found
-        # Values of segments that belong to no node are in no table and become 0.
-        size = max(int(values.max(initial=0)), *ranks_of[key]) + 1
-        table = np.zeros(size, dtype=np.uint16)
-        for value, rank in ranks_of[key].items():
-            table[value] = rank
-        parts.append((table[np.maximum(values, 0)], place))
-    return parts, nodes
-
-
-def _layer_on_grid(
-    image: slicer.vtkOrientedImageData | None, parent: np.ndarray, grid: geometry.Grid
-) -> tuple[np.ndarray, tuple[slice, ...]] | None:
-    """A layer's integers where it meets the grid, and the place of that part in it; None if they do not meet."""
-    if image is None or image.GetNumberOfPoints() == 0:
-        return None
-    world = parent @ geometry.image_affine(image)
-    shift = geometry.whole_voxel_shift(world, grid.world, grid.shape)
-    if shift is None:
-        moved = geometry.resample(image, world, grid, linear=False, fill=0)
-        return _integers(geometry.array_of(moved)), (slice(None),) * 3
-    array, first = lattice.view(image)
-    source, target = [], []
-    for axis in range(3):
-        # Grid voxel v is the layer's lattice index v + shift.
-        low = max(0, first[axis] - shift[axis])
-        high = min(grid.shape[axis], first[axis] + array.shape[axis] - shift[axis])
-        if low >= high:
-            return None
-        target.append(slice(low, high))
-        source.append(slice(low + shift[axis] - first[axis], high + shift[axis] - first[axis]))
-    return _integers(array[tuple(source)]), tuple(target)
-
-
-def _integers(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype.kind in "iu" else array.astype(np.int32)

@@ -14,7 +14,7 @@ import slicer
 
 from hierseg.dataset import Case, Dataset
 from hierseg.labeltree import LabelTree
-from HierSubclassSegLib.scene import annotation, export, geometry, labelmaps, marks, nifti, prediction, tags
+from HierSubclassSegLib.scene import annotation, export, geometry, labelmaps, marks, nifti, prediction, reading, tags
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,10 @@ def _fill(node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, case: Case, lab
         also=[tree.node(path).name for path in known],
     )
     for path, name in dict(case.provenance.get("algorithms") or {}).items():
-        for segment_id in labelmaps.ids_of(node, [tree.node(path)] if path in tree else []):
+        for segment_id in reading.ids_of(node, [tree.node(path)] if path in tree else []):
             tags.set_tag(node.GetSegmentation().GetSegment(segment_id), tags.ALGORITHM_NAME, str(name))
     if background is not None:
-        for segment_id in labelmaps.ids_of(node, [background]):
+        for segment_id in reading.ids_of(node, [background]):
             node.GetDisplayNode().SetSegmentVisibility(segment_id, False)
 
 

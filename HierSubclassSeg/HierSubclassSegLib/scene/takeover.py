@@ -14,7 +14,7 @@ import slicer
 import vtk
 
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.scene import geometry, labelmaps, lattice, marks, prediction, tags, tree_store
+from HierSubclassSegLib.scene import geometry, labelmaps, lattice, marks, prediction, reading, tags, tree_store
 from HierSubclassSegLib.scene.annotation import complete_mask, prediction_of, reference_grid, source_of, tree_of
 
 
@@ -57,12 +57,13 @@ def take_over(
     node = tree.node(node)
     grid = reference_grid(annotation_node)
     predicted = predicted_labels(predicted_by, tree, grid)
-    current = labelmaps.read(annotation_node, tree, grid)
+    current = reading.read(annotation_node, tree, grid)
     chosen = tree.lookup({other.value: 1 for other in (node, *tree.descendants(node))}, 0).astype(bool)[predicted]
     coarse = {tree.unlabelled, node.value, *(other.value for other in tree.ancestors(node))}
     chosen &= tree.lookup(dict.fromkeys(coarse, 1), 0).astype(bool)[current]
     chosen &= predicted != current
-    chosen &= ~(complete_mask(annotation_node, tree, grid.shape) & (current == tree.unlabelled))
+    if marks.slices_complete(annotation_node, tree):
+        chosen &= ~(complete_mask(annotation_node, tree, grid.shape) & (current == tree.unlabelled))
     locked = [tree.node(name).value for name in marks.untouchable(annotation_node, tree)]
     if locked:
         blocked = tree.lookup(dict.fromkeys(locked, 1), 0).astype(bool)
@@ -82,7 +83,7 @@ def predicted_labels(
 ) -> np.ndarray:
     """A prediction's label map in the values of another tree: its nodes are found by path, or their nearest ancestor."""
     own = tree_of(prediction_node)
-    labels = labelmaps.read(prediction_node, own, grid)
+    labels = reading.read(prediction_node, own, grid)
     if own == tree:
         return labels
     mapping = {}
@@ -111,7 +112,7 @@ def confidence_on(prediction_node: slicer.vtkMRMLSegmentationNode, grid: geometr
 
 def slice_mask(grid: geometry.Grid, axis: int, index: int) -> np.ndarray:
     """One slice of the grid, as bool ``(x, y, z)``."""
-    mask = np.zeros(grid.shape, dtype=bool)
+    mask = np.zeros(grid.shape, dtype=bool, order="F")
     mask[(slice(None),) * axis + (index,)] = True
     return mask
 
@@ -182,20 +183,11 @@ def _plan(
     """The members of one parent's layer after the change, and the layer's new values on the whole grid."""
     paths = tree_store.segments_by_path(annotation_node, tree)
     members = [node for node in tree.children(parent) if node.path in paths or node.name in gained]
-    index = np.zeros(grid.shape, dtype=np.uint8 if len(members) < 256 else np.uint16)
+    index = reading.group_index(annotation_node, members, paths, grid)
     for value, member in enumerate(members, 1):
-        if member.path in paths:
-            mask = labelmaps.segment_mask(annotation_node, paths[member.path], grid)
-        else:
+        if member.path not in paths:
             # Without a segment it counted as the union of its descendants: it must not become less than that.
-            mask = (labelmaps.child_table(tree, [member]) > 0)[current]
-        other = index[mask]
-        if other.any():
-            clash = members[int(other[other > 0][0]) - 1]
-            raise tags.SceneError(
-                f"the segments '{clash.name}' and '{member.name}' overlap, but are siblings; enter Refine once, which resolves it, then take over again."
-            )
-        index[mask] = value
+            index[(labelmaps.child_table(tree, [member]) > 0)[current]] = value
     new = labelmaps.child_table(tree, members)[labels[chosen]]
     index[chosen] = np.where(new > 0, new, index[chosen])
     return members, index
