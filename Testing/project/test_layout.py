@@ -99,12 +99,12 @@ def test_every_subcommand_module_is_announced() -> None:
 
 
 def test_files_stay_readable() -> None:
-    """About 400 lines a file and 80 a function; names of the paths that are over are in the message."""
+    """About 400 lines a file, more for a list of tests, and 80 a function; what is over is in the message."""
     long_files, long_functions = [], []
     for path in python_files():
         text = path.read_text(encoding="utf-8")
         name = path.relative_to(ROOT).as_posix()
-        if text.count("\n") > 450:
+        if text.count("\n") > (600 if name.startswith("Testing/") else 450):
             long_files.append(f"{name}: {text.count(chr(10))} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
