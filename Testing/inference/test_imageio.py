@@ -78,6 +78,26 @@ def test_nifti_without_orientation_says_so(tmp_path: Path) -> None:
     assert "left and right" in read_volume(tmp_path / "a.nii").notes[0]
 
 
+def test_nrrd_that_speaks_ras(tmp_path: Path) -> None:
+    header = (
+        "NRRD0005\ntype: short\ndimension: 3\nspace: right-anterior-superior\nsizes: 3 4 5\nspace directions: (0,2,0) (-1,0,0) (0,0,3)\n"
+        "kinds: domain domain domain\nendian: little\nencoding: raw\nspace origin: (10,-20,30)\n\n"
+    )
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + cube(3, 4, 5).tobytes(order="F"))
+    volume = read_volume(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(volume.array, cube(3, 4, 5))
+    np.testing.assert_allclose(volume.affine, [[0, -1, 0, 10], [2, 0, 0, -20], [0, 0, 3, 30], [0, 0, 0, 1]])
+
+
+def test_header_with_its_data_in_another_file(tmp_path: Path) -> None:
+    for header, data in (("a.nhdr", "a.raw"), ("b.mhd", "b.raw")):
+        sitk.WriteImage(sitk.GetImageFromArray(cube(5, 4, 3)), str(tmp_path / header))
+        np.testing.assert_array_equal(read_volume(tmp_path / header).array, cube(5, 4, 3).transpose())
+        next(iter([*tmp_path.glob(f"{data}*"), tmp_path / data])).unlink()
+        with pytest.raises(ImageError, match=header):
+            read_volume(tmp_path / header)
+
+
 def test_one_flat_image_is_one_slice(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(cube(4, 6)), str(tmp_path / "a.mha"))
     assert read_volume(tmp_path / "a.mha").array.shape == (6, 4, 1)

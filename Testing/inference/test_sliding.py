@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hierseg.errors import ConfigError
+from hierseg.errors import ConfigError, ResourceError
 from hierseg.inference import Cancelled, predict_prepared
 from hierseg.inference.sliding import tile_starts, top_membership
 from hierseg.labeltree import LabelTree
@@ -99,3 +99,9 @@ def test_cancelling_and_progress(network: Threshold) -> None:
 def test_wrong_settings(network: Threshold, config: dict[str, Any], words: str, tree: LabelTree) -> None:
     with pytest.raises(ConfigError, match=words):
         predict_prepared(network, np.zeros((1, 8, 8, 8), np.float32), config, tree=tree)
+
+
+def test_too_large_an_image_is_refused_with_its_gigabytes(network: Threshold) -> None:
+    huge = torch.zeros(1, 1, 1, 1).expand(1, 4000, 4000, 4000)  # takes no memory itself
+    with pytest.raises(ResourceError, match=r"need 2\d{3}\.\d GB"):
+        predict_prepared(network, huge, {"patch_size": [2000, 2000, 2000]})

@@ -102,7 +102,7 @@ def restore(
         else:
             accepted = depth.cpu().numpy()
             labels, coarse = values[chosen, accepted], values[chosen, np.minimum(accepted, 1)]
-        result = confidence.cpu().numpy()
+        result = confidence.clamp_(0.0, 1.0).cpu().numpy()
     return Restored(
         labels, coarse, result, {"decode": time.perf_counter() - began - grid.seconds, "restore": grid.seconds}
     )

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hierseg.errors import ConfigError
+from hierseg.errors import ConfigError, ResourceError
 from hierseg.labeltree import LabelTree
 
 Progress = Callable[[str, float], None]
@@ -67,6 +67,7 @@ def predict_prepared(
     Raises:
         Cancelled: ``cancelled`` returned True.
         ConfigError: ``patch_size`` or ``overlap`` is out of range.
+        ResourceError: the probabilities of all classes do not fit into the memory that is free.
     """
     known: LabelTree = cast("LabelTree", model.tree) if tree is None else tree
     parameter = next(model.parameters(), None)
@@ -76,6 +77,7 @@ def predict_prepared(
         else (parameter.device if parameter is not None else torch.device("cpu"))
     )
     image = torch.as_tensor(array, dtype=torch.float32, device=device)
+    _check_memory((len(known.top_level) + len(known.leaves) + 2) * image[0].numel() * 4, device)
     spatial_dims = int(config.get("spatial_dims", 3))
     size = tuple(image.shape[1:])
     patch = _patch(config, size, spatial_dims, int(getattr(model, "divisor", 16)))
@@ -173,6 +175,25 @@ def _pad(image: torch.Tensor, patch: Sequence[int]) -> torch.Tensor:
         return image
     floor = image.amin(dim=(1, 2, 3), keepdim=True)
     return F.pad(image - floor, [0, missing[2], 0, missing[1], 0, missing[0]]) + floor
+
+
+def _check_memory(needed: int, device: torch.device) -> None:
+    """Refuse before the start what the operating system would end by force in the middle."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    if free is not None and needed > free:
+        raise ResourceError(
+            f"the probabilities of all classes need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free on {device}; "
+            "crop the image, use another device, or close other programs."
+        )
+
+
+def _free_memory() -> int | None:
+    """Bytes that programs may still take, where the system says so (Linux)."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 def _default_batch(device: torch.device, spatial_dims: int) -> int:
