@@ -169,9 +169,8 @@ def summarize_export(
         axis = int(complete[0]["axis"]) if complete else 2
     # Voxels of each value in each slice: all numbers of the summary are sums of these.
     size = 256 if tree.dtype == np.uint8 else 65536
-    counts = np.stack(
-        [np.bincount(np.take(labels, index, axis).ravel(), minlength=size) for index in range(grid.shape[axis])]
-    )
+    slabs = np.moveaxis(labels, axis, 0)
+    counts = np.stack([np.bincount(slab.ravel(order="K"), minlength=size) for slab in slabs])
     shares = []
     for node in tree.nodes:
         voxels = int(counts[:, node.value].sum())
