@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import slicer
 
-from HierSubclassSegLib.scene import layers, marks, tree_store
+from HierSubclassSegLib.scene import labelmaps, layers, marks, tree_store
 from HierSubclassSegLib.scene.undo import unseen_by_undo
 from scene.painting_support import (
     SHAPE,
@@ -34,7 +34,8 @@ OFTEN = {
     "user_erase": 2,
     "undo": 5,
     "redo": 3,
-    "take_over": 2,
+    "take_over": 3,
+    "write_in_one_step": 1,
     "hide_or_show": 2,
     "rename": 1,
     "delete": 1,
@@ -54,6 +55,12 @@ class Walk:
         self.place = workplace(uniform_tree(depth))
         self.editor = Editor(self.place)
         self.session = self.editor.session()
+        self.prediction = self.place.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "prediction")
+        coarse = self.random.choice(self.session.tree.leaf_values, size=[-(-n // 3) for n in SHAPE])
+        labels = coarse.repeat(3, 0).repeat(3, 1).repeat(3, 2)[tuple(slice(n) for n in SHAPE)]
+        tree_store.write_tree(self.prediction, self.session.tree)
+        affine = layers.Grid.of(self.annotation).to_ras
+        labelmaps.fill(self.prediction, self.session.tree, labels, affine, "model:walk@1")
         self.past: list[Any] = []
         self.future: list[Any] = []
         self.names = 0
@@ -193,18 +200,31 @@ class Walk:
             assert state(self.annotation) == self.future.pop(), "redo is not exact"
 
     def take_over(self) -> None:
-        """A prediction's voxels, node by node from the top, where nothing finer is painted; one undo step."""
-        tree = self.session.tree
-        node = self.any_node()
-        free = self.region(node, masks(self.annotation)) & self.any_stroke()
+        """Predicted voxels, only where nothing finer than the node is painted; no node loses any."""
+        node, found, before = self.any_node(), masks(self.annotation), state(self.annotation)
+        frozen = marks.untouchable(self.annotation, self.session.tree)
+        where = self.any_stroke(0.5)
+        if not self.session.take_over(node, where, prediction_node=self.prediction):
+            assert state(self.annotation) == before
+            return
+        after = masks(self.annotation)
+        finer = np.logical_or.reduce(
+            [self.region(child, found) for child in self.session.tree.children(node)] or [False]
+        )
+        for name, mask in found.items():
+            assert not (mask & ~after[name]).any(), f"'{name}' lost voxels to the prediction"
+        for name, mask in after.items():
+            gained = mask & ~found.get(name, np.zeros(SHAPE, bool))
+            if name in found or self.session.tree.is_leaf(name):
+                assert not (gained & (~where | finer)).any()
+                assert name not in frozen or not gained.any()
+        self.remember(before)
+
+    def write_in_one_step(self) -> None:
         before, changed = state(self.annotation), 0
         with self.session.step():
-            for child in tree.children(node):
-                found = masks(self.annotation)
-                finer = np.logical_or.reduce(
-                    [np.zeros(SHAPE, bool), *(self.region(c, found) for c in tree.children(node))]
-                )
-                changed += self.session.write(child, free & ~finer & (self.random.random(SHAPE) < 0.5), "model:walk@1")
+            for _ in range(3):
+                changed += self.session.write(self.paintable_node(), self.any_stroke(), "model:walk@1")
         if changed:
             self.remember(before)
 

@@ -56,6 +56,25 @@ def dabs(
     return mask
 
 
+def as_mask(voxels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Voxels given as bool ``shape`` or as integer indices ``(n, 3)``, as bool; indices outside the grid are left out.
+
+    Raises:
+        SceneError: they are given in another way.
+    """
+    voxels = np.asarray(voxels)
+    if voxels.dtype == bool and voxels.shape == shape:
+        return voxels
+    if voxels.ndim == 2 and voxels.shape[1] == 3 and np.issubdtype(voxels.dtype, np.integer):
+        inside = voxels[((voxels >= 0) & (voxels < shape)).all(axis=1)]
+        mask = np.zeros(shape, bool)
+        mask[tuple(inside.T)] = True
+        return mask
+    raise tags.SceneError(
+        f"the voxels are {voxels.dtype} of shape {voxels.shape}; give bool of shape {shape} or integer indices (n, 3)."
+    )
+
+
 def world_matrix(segmentation_node: slicer.vtkMRMLSegmentationNode) -> np.ndarray:
     """4×4 from the segmentation's own coordinates to the world.
 

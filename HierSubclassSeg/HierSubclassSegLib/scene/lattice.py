@@ -6,7 +6,7 @@ Arrays are indexed (i, j, k).  Label maps are cropped, so an array comes with th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,9 +92,9 @@ def view(image: slicer.vtkOrientedImageData | None) -> tuple[np.ndarray, tuple[i
     return array, (extent[0], extent[2], extent[4])
 
 
-def crop(array: np.ndarray, lower: tuple[int, int, int], box: Box, value: int) -> np.ndarray:
-    """Where the array, which lies at ``lower``, has the value, as a bool array of the box."""
-    result = np.zeros([high - low for low, high in zip(*box, strict=True)], dtype=bool)
+def crop(array: np.ndarray, lower: tuple[int, int, int], box: Box, values: int | Collection[int]) -> np.ndarray:
+    """Where the array, which lies at ``lower``, has the value (one of the values), as a bool array of the box."""
+    result = np.zeros(size(box), dtype=bool)
     source, target = [], []
     for axis in range(3):
         start = max(box[0][axis], lower[axis])
@@ -103,7 +103,11 @@ def crop(array: np.ndarray, lower: tuple[int, int, int], box: Box, value: int) -
             return result
         source.append(slice(start - lower[axis], stop - lower[axis]))
         target.append(slice(start - box[0][axis], stop - box[0][axis]))
-    np.equal(array[tuple(source)], value, out=result[tuple(target)])
+    part = array[tuple(source)]
+    if isinstance(values, int):
+        np.equal(part, values, out=result[tuple(target)])
+    else:
+        result[tuple(target)] = np.isin(part, list(values), kind="table")
     return result
 
 

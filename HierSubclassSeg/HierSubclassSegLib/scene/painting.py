@@ -30,6 +30,7 @@ from HierSubclassSegLib.scene.observers import SceneObserver
 from HierSubclassSegLib.scene.reconcile import Outside, Repair, reconcile
 from HierSubclassSegLib.scene.refine import RefineView, recover
 from HierSubclassSegLib.scene.strokes import Strokes
+from HierSubclassSegLib.scene.takeover import take_over
 from HierSubclassSegLib.scene.undo import UndoSteps, unseen_by_undo
 
 _UNDO_STATES = 30
@@ -241,6 +242,32 @@ class RefineSession(HierarchyEdits):
         """Paint on behalf of a program; the same rules, undo and result as :meth:`paint`."""
         return self._stroke(node, mask, True, source)
 
+    def take_over(
+        self,
+        node: Node | str,
+        where: np.ndarray | None = None,
+        *,
+        min_confidence: float | None = None,
+        prediction_node: slicer.vtkMRMLSegmentationNode | None = None,
+    ) -> int:
+        """Copy what was predicted at and below a node (see :func:`takeover.take_over`), as one undo step.
+
+        Returns:
+            How many voxels were copied.
+        """
+        self.refresh()
+        with self._strokes.write():
+            copied = take_over(
+                self.segmentation_node,
+                node,
+                where,
+                min_confidence=min_confidence,
+                prediction_node=prediction_node,
+                save_state=self._steps.save,
+            )
+        self.refresh()
+        return copied
+
     @contextmanager
     def step(self) -> Iterator[None]:
         """Everything done inside is one undo step."""
@@ -302,26 +329,11 @@ class RefineSession(HierarchyEdits):
     def _stroke(self, node: Node | str, voxels: np.ndarray, adding: bool, source: str) -> int:
         tree = self.tree
         target = tree.node(node)
-        mask = self._as_mask(voxels)
+        mask = brush.as_mask(voxels, self.grid.shape)
         layers.ensure_layout(self.segmentation_node, tree)
         changed = self._strokes.stroke(tree, target, mask, adding, source)
         self._follow_selection()
         return changed
-
-    def _as_mask(self, voxels: np.ndarray) -> np.ndarray:
-        shape = self.grid.shape
-        voxels = np.asarray(voxels)
-        if voxels.dtype == bool and voxels.shape == shape:
-            return voxels
-        if voxels.ndim == 2 and voxels.shape[1] == 3 and np.issubdtype(voxels.dtype, np.integer):
-            inside = voxels[((voxels >= 0) & (voxels < shape)).all(axis=1)]
-            mask = np.zeros(shape, bool)
-            mask[tuple(inside.T)] = True
-            return mask
-        raise tags.SceneError(
-            f"the voxels are {voxels.dtype} of shape {voxels.shape}; "
-            f"give bool of shape {shape} or integer indices (n, 3)."
-        )
 
     def _need_own_history(self) -> None:
         if not self._owns_history:

@@ -153,7 +153,7 @@ def _claim(tree: LabelTree, node: Node, found: dict[str, np.ndarray], rank: Mapp
     return claim
 
 
-def _nearest_segment(tree: LabelTree, node: Node, found: Mapping[str, np.ndarray]) -> str | None:
+def _nearest_segment(tree: LabelTree, node: Node, found: Mapping[str, object]) -> str | None:
     """The nearest ancestor that has a segment: those between count as the union of their descendants."""
     return next((above.name for above in tree.ancestors(node) if above.name in found), None)
 
@@ -171,11 +171,17 @@ def _find(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) ->
             boxes.append(shifted(inner, box[0]))
         return int(np.count_nonzero(wrong))
 
-    for name, box in extents.items():
-        parent = _nearest_segment(tree, tree.node(name), dict.fromkeys(ids, np.zeros(0)))
-        if parent is not None and box is not None:
-            child = layers.read_box(segmentation_node, ids[name], box)
-            outside += note(child & ~layers.read_box(segmentation_node, ids[parent], box), box)
+    inside: dict[str, list[str]] = {}
+    for name in ids:
+        parent = _nearest_segment(tree, tree.node(name), ids)
+        if parent is not None:
+            inside.setdefault(parent, []).append(name)
+    for parent, names in inside.items():
+        box = union_box(extent for name in names if (extent := extents[name]) is not None)
+        if box is not None:
+            children = layers.read_union(segmentation_node, [ids[name] for name in names], box)
+            children &= ~layers.read_box(segmentation_node, ids[parent], box)
+            outside += note(children, box)
     for group in [None, *(node for node in tree.nodes if not tree.is_leaf(node))]:
         members = [
             [n.name for n in (child, *tree.descendants(child)) if n.name in ids] for child in tree.children(group)
@@ -185,9 +191,7 @@ def _find(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) ->
             continue
         covered, twice = np.zeros(size(box), bool), np.zeros(size(box), bool)
         for names in members:
-            own = np.zeros(size(box), bool)
-            for name in names:
-                own |= layers.read_box(segmentation_node, ids[name], box)
+            own = layers.read_union(segmentation_node, [ids[name] for name in names], box)
             twice |= covered & own
             covered |= own
         overlapping += note(twice, box)

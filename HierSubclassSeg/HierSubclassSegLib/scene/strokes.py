@@ -14,7 +14,7 @@ import slicer
 
 from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import layers, marks, rules, tags, tree_store
-from HierSubclassSegLib.scene.lattice import Box, Grid, bounds, shifted, size, slices
+from HierSubclassSegLib.scene.lattice import Box, Grid, bounds, shifted, slices
 from HierSubclassSegLib.scene.masking import Masking, erasable_segments
 from HierSubclassSegLib.scene.refine import set_visible
 from HierSubclassSegLib.scene.snapshot import Snapshot
@@ -178,9 +178,7 @@ class Strokes:
             layers.ensure_layout(self._node, tree)
             box = layers.common_box(self._node, below)
             if box is not None:
-                union = np.zeros(size(box), bool)
-                for other in below:
-                    union |= layers.read_box(self._node, other, box)
+                union = layers.read_union(self._node, below, box)
                 layers.set_masks(self._node, [(segment_id, union)], box)
 
     def _note_source(self, tree: LabelTree, node: Node, source: str) -> None:

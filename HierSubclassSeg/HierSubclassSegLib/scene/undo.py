@@ -39,13 +39,17 @@ class UndoSteps:
     @contextmanager
     def step(self) -> Iterator[None]:
         """Everything done inside is one undo step; steps inside a step belong to it."""
-        if self._depth == 0:
-            self._save_state()
+        self.save()
         self._depth += 1
         try:
             yield
         finally:
             self._depth -= 1
+
+    def save(self) -> None:
+        """For a writer that saves the state itself: saves it, unless a step is open, which has done so."""
+        if self._depth == 0:
+            self._save_state()
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -55,11 +59,6 @@ class UndoSteps:
             yield
         finally:
             self._depth -= 1
-
-    @property
-    def inside(self) -> bool:
-        """Whether a step is open."""
-        return self._depth > 0
 
 
 @contextmanager
