@@ -105,6 +105,25 @@ def test_a_python_that_is_too_old_is_one_sentence(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
+def test_a_tried_python_is_preferred_to_a_newer_one(checkout: Path) -> None:
+    """With python3 = 3.14 and a python3.12 beside it, the environment is built on the latter."""
+    programs = checkout.parent / "programs"
+    programs.mkdir()
+    for name, version in (("python3", "3.14"), ("python3.12", "3.12")):
+        major, minor = version.split(".")
+        script = (
+            f'#!/bin/sh\necho "{name} $2" >> "{checkout.parent}/asked.log"\n'
+            f'[ "$1" = --version ] && {{ echo "Python {version}"; exit 0; }}\n'
+            f'shift\nexec "{sys.executable}" -c "import sys; sys.version_info = ({major}, {minor}); $1"\n'
+        )
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    set_up(checkout, PATH=f"{programs}:/usr/bin:/bin")
+    asked = (checkout.parent / "asked.log").read_text()
+    assert "python3.12 venv" in asked
+    assert "python3 venv" not in asked
+
+
 def test_a_folder_of_the_users_is_left_alone(checkout: Path) -> None:
     (checkout / ".venv").mkdir()
     (checkout / ".venv/thesis.txt").write_text("keep")
