@@ -171,6 +171,35 @@ def test_mrb_keeps_everything(scene, annotated, tree, tmp_path):
     opened.close()
 
 
+def test_scene_loaded_past_us_brings_its_state(annotated, tree, tmp_path):
+    """Slicer's own dialogs save and load: attributes come with the scene, tags with the file."""
+    marks.set_locked(annotated, tree.node("core"), True)
+    storage.prepare_for_saving(annotated)
+    assert annotated.GetScene().WriteToMRB(str(tmp_path / "a.mrb"))
+    opened = session.open_session()
+    observer = storage.LoadingObserver(opened.scene)
+    assert opened.scene.ReadFromMRB(str(tmp_path / "a.mrb"), False)
+    again = opened.scene.GetFirstNodeByName(annotated.GetName())
+    assert marks.locked_nodes(again, tree) == {"core"}
+    again.SetAttribute(tree_store.STATE, None)
+    assert marks.locked_nodes(again, tree) == {"core"}
+    observer.close()
+    opened.close()
+
+
+def test_mirroring_the_state_leaves_redo_alone(annotated, tree):
+    import slicer
+
+    history = slicer.vtkSegmentationHistory()
+    history.SetSegmentation(annotated.GetSegmentation())
+    history.SaveState()
+    annotated.GetSegmentation().RemoveSegment(tree_store.segment_id_of(annotated, "brain"))
+    history.RestorePreviousState()
+    marks.set_locked(annotated, tree.node("core"), True)
+    storage.prepare_for_saving(annotated)
+    assert history.IsRestoreNextStateAvailable()
+
+
 def test_failed_save_leaves_the_old_file(annotated, tmp_path):
     with pytest.raises(tags.SceneError, match=r"\.seg\.nrrd"):
         storage.save_segmentation(annotated, tmp_path / "a.nii.gz")

@@ -5,8 +5,11 @@ Inside Slicer none of this is needed: its scene and logics are there already.
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -29,16 +32,19 @@ class Session:
     Attributes:
         scene: the scene.
         application_logic: knows the module logics, as in Slicer.
+        folder: where a ``.mrb`` is unpacked; removed on :meth:`close`, or at the end.
         logics: the module logics by name (``"Segmentations"``, ...).
     """
 
     scene: slicer.vtkMRMLScene
     application_logic: Any
+    folder: Path
     logics: dict[str, Any] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Empty the scene."""
+        """Empty the scene and remove its temporary files."""
         self.scene.Clear(True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def open_session() -> Session:
@@ -49,10 +55,12 @@ def open_session() -> Session:
     application_logic.SetTemporaryPath(tempfile.gettempdir())
     # Reading a .mrb unpacks it into the cache's folder.
     data_manager, cache = slicer.vtkDataIOManager(), slicer.vtkCacheManager()
-    cache.SetRemoteCacheDirectory(tempfile.mkdtemp(prefix="HierSubclassSeg-"))
+    folder = Path(tempfile.mkdtemp(prefix="HierSubclassSeg-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    cache.SetRemoteCacheDirectory(str(folder))
     data_manager.SetCacheManager(cache)
     scene.SetDataIOManager(data_manager)
-    session = Session(scene, application_logic)
+    session = Session(scene, application_logic, folder)
     for name, class_name in _LOGICS.items():
         logic = getattr(slicer, class_name)()
         logic.SetMRMLApplicationLogic(application_logic)

@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import slicer
 
@@ -165,38 +163,20 @@ def hierarchical_segmentations(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vt
             yield node
 
 
-class SavingObserver:
-    """Does the above whenever the scene itself is saved or imported, by whomever; :meth:`close` ends it."""
+class LoadingObserver:
+    """Calls :func:`after_loading` whenever a scene is imported, by whomever; :meth:`close` ends it.
+
+    There is no counterpart for saving: Slicer sends no event before its own dialog writes.  :func:`prepare_for_saving`
+    is unseen by undo, so a panel may call it whenever the state has changed.
+    """
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self._scene = scene
-        self._tags = [
-            scene.AddObserver(slicer.vtkMRMLScene.StartSaveEvent, self._on_start_save),
-            scene.AddObserver(slicer.vtkMRMLScene.EndSaveEvent, self._on_end_save),
-            scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._on_end_import),
-        ]
+        self._tag = scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._on_end_import)
 
     def close(self) -> None:
         """Stop observing."""
-        for tag in self._tags:
-            self._scene.RemoveObserver(tag)
-        self._tags = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _on_start_save(self, *_: object) -> None:
-        for node in hierarchical_segmentations(self._scene):
-            prepare_for_saving(node)
-
-    def _on_end_save(self, *_: object) -> None:
-        for node in hierarchical_segmentations(self._scene):
-            after_saving(node)
+        self._scene.RemoveObserver(self._tag)
 
     def _on_end_import(self, *_: object) -> None:
         for node in hierarchical_segmentations(self._scene):
