@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hierseg.errors import TrainingError
 from HierSubclassSegLib.compute import processes, training
-from HierSubclassSegLib.compute.launch import environment
+from HierSubclassSegLib.compute.launch import environment, train_command
 from HierSubclassSegLib.compute.training import TrainingRun, TrainingStatus
 
 PROCESS = Path(__file__).resolve().parents[1] / "standins" / "training_process.py"
@@ -73,7 +74,7 @@ def test_is_found_again_and_stopped_by_a_file(begin: Callable[..., TrainingRun],
 
 def test_a_stop_right_after_the_start_is_not_lost(begin: Callable[..., TrainingRun]) -> None:
     # The process takes the file for one that an earlier run left, and removes it when it begins.
-    run = begin("runs")
+    run = begin("slow")
     run.stop()
     assert wait_for(run, lambda status: status.ended).state == "stopped"
 
@@ -115,6 +116,10 @@ def test_a_killed_run_has_failed_and_can_be_started_again(begin: Callable[..., T
 def test_why_a_run_failed_is_read_from_its_log(begin: Callable[..., TrainingRun], tmp_path: Path) -> None:
     status = wait_for(begin("refuses", out=tmp_path / "a"), lambda status: status.ended)
     assert (status.state, status.message) == ("failed", "the dataset has no case with a label; annotate one.")
+    # A line that an earlier process left unfinished is not taken for this one's, and its complaint not either.
+    (tmp_path / "a" / training.LOG).write_text("hierseg: an old complaint.\n 4/2000 [00:03<35:05]")
+    status = wait_for(begin("refuses", out=tmp_path / "a"), lambda status: status.ended)
+    assert status.message == "the dataset has no case with a label; annotate one."
     status = wait_for(begin("dies", out=tmp_path / "b"), lambda status: status.ended)
     assert status.state == "failed"
     assert status.log_tail[-1] == "RuntimeError: the graphics card is gone"
@@ -122,7 +127,6 @@ def test_why_a_run_failed_is_read_from_its_log(begin: Callable[..., TrainingRun]
 
 def test_an_old_status_is_not_taken_for_the_new_process(begin: Callable[..., TrainingRun]) -> None:
     wait_for(begin("finishes"), lambda status: status.ended)
-    time.sleep(1.1)
     run = begin("silent")
     status = run.status()
     assert (status.state, status.iteration) == ("starting", 0)
@@ -268,3 +272,37 @@ def test_events_come_whole_and_once(tmp_path: Path) -> None:
     assert seen == [{"n": 1}, {"n": "é"}, {"n": 2}]
     path.write_bytes(b'{"n": 9}\n')
     assert run.events(position)[0] == [{"n": 9}], "a shorter file is a new one"
+
+
+# -- the real thing -------------------------------------------------------------------------------------------------
+
+
+def test_a_real_training_is_followed_and_stopped(tmp_path: Path) -> None:
+    from engine import blobs
+
+    blobs.make(tmp_path / "data")
+    settings = tmp_path / "tiny.yaml"
+    settings.write_text(json.dumps({**blobs.TINY, "iterations": 2000}))
+    run = TrainingRun.start(train_command(), tmp_path / "data", tmp_path / "run", config=settings)
+    try:
+        wait_for(run, lambda status: status.ended or status.iteration >= 3, seconds=200)
+        run.stop()
+        status = wait_for(run, lambda status: status.ended, seconds=200)
+    finally:
+        run.kill()
+    assert status.state == "stopped", run.log_tail()
+    assert 3 <= status.iteration < 2000
+    assert run.bundle is not None
+    events, _ = run.events()
+    schemas = Path(__file__).resolve().parents[2] / "docs" / "schemas"
+    for event in events:
+        jsonschema.validate(event, json.loads((schemas / "training_event.schema.json").read_text()))
+    written = json.loads((tmp_path / "run" / "status.json").read_text())
+    jsonschema.validate(written, json.loads((schemas / "training_status.schema.json").read_text()))
+    assert {"start", "losses", "validation", "stopped"} <= {event["event"] for event in events}
+
+    again = TrainingRun.start(train_command(), tmp_path / "nowhere", tmp_path / "run", resume=True)
+    status = wait_for(again, lambda status: status.ended, seconds=200)
+    assert status.state == "failed"
+    assert "nowhere" in status.message
+    assert "Traceback" not in status.message

@@ -27,13 +27,15 @@ def main() -> int:
     status = {"pid": os.getpid(), "iterations": 1000, "best": None, "message": "", "started": time.time()}
 
     def tell(state: str, iteration: int, **more: object) -> None:
-        write_json(
-            out / "status.json",
-            {**status, "state": state, "iteration": iteration, "seconds_left": 3.0, **more, "updated": time.time()},
-        )
         with open(out / "events.jsonl", "a", encoding="utf-8") as events:
             events.write(json.dumps({"event": "iteration", "iteration": iteration}) + "\n")
+        # After the event, so that a reader who sees the end in the status finds all events.
+        now = {"state": state, "iteration": iteration, "seconds_left": 3.0, "updated": time.time()}
+        write_json(out / "status.json", {**status, **now, **more})
 
+    if mode == "slow":
+        tell("starting", 0)
+        time.sleep(0.5)
     for iteration in range(1000):
         tell("running", iteration)
         if mode == "dies" and iteration == 3:

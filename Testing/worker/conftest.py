@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import select
 import subprocess
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 from hierseg.worker.protocol import PROTOCOL_VERSION, FrameDecoder, Message, array_hash, encode
 from standins.tiny_bundle import write_tiny_bundle
@@ -26,6 +29,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
+SCHEMA = Draft202012Validator(json.loads((ROOT / "docs/schemas/worker_message.schema.json").read_text()))
+
+
+def header_of(message: Message) -> dict[str, Any]:
+    """The header as it was on the wire."""
+    arrays = [
+        {"name": name, "dtype": array.dtype.str, "shape": list(array.shape), "bytes": array.nbytes}
+        for name, array in message.arrays.items()
+    ]
+    return {"type": message.type, "id": message.id, **message.fields, "arrays": arrays}
+
+
 class Peer:
     """A worker process and the messages that it has sent."""
 
@@ -37,6 +52,7 @@ class Peer:
             )
         self.decoder = FrameDecoder()
         self.messages: list[Message] = []
+        self._numbers = itertools.count(100)
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -50,7 +66,7 @@ class Peer:
         self.send("hello", 1, protocol=PROTOCOL_VERSION)
         return self.expect("hello")
 
-    def expect(self, *types: str, seconds: float = 60.0) -> Message:
+    def expect(self, *types: str, seconds: float = 200.0) -> Message:
         """The next message of one of these types; those before it are dropped."""
         end = time.monotonic() + seconds
         while True:
@@ -62,13 +78,22 @@ class Peer:
             if select.select([self.process.stdout], [], [], 0.2)[0]:
                 data = os.read(self.process.stdout.fileno(), 1 << 20)  # type: ignore[union-attr]
                 assert data, f"the worker has closed its stream; stderr: {self.log()}"
-                self.messages += self.decoder.feed(data)
+                received = self.decoder.feed(data)
+                # One pong is like the other, and there may be a flood of them.
+                for message in [one for one in received if one.type != "pong"] + received[-1:]:
+                    SCHEMA.validate(header_of(message))
+                self.messages += received
 
-    def predict(self, id_: int, image: tuple[np.ndarray, np.ndarray], bundle: Path, **fields: Any) -> None:
-        array, affine = image
-        self.send("put", 1000 + id_, {"data": array}, hash=array_hash(array), kind="array")
-        images = [{"hash": array_hash(array), "affine": affine.tolist()}]
+    def put(self, array: np.ndarray) -> str:
+        self.send("put", next(self._numbers), {"data": array}, hash=array_hash(array), kind="array")
+        return array_hash(array)
+
+    def predict(self, image: tuple[np.ndarray, np.ndarray], bundle: Path, **fields: Any) -> int:
+        """Send an image and the request to segment it; returns the request's id."""
+        images = [{"hash": self.put(image[0]), "affine": image[1].tolist()}]
+        id_ = next(self._numbers)
         self.send("predict", id_, images=images, bundle={"path": str(bundle)}, device="cpu", **fields)
+        return id_
 
     def log(self) -> str:
         return self.stderr.read_text(errors="replace")
@@ -99,6 +124,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Peer]]:
     yield begin
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    """One real worker, greeted, for the tests that leave it alive."""
+    one = Peer([sys.executable, "-m", "hierseg", "worker"], tmp_path_factory.mktemp("peer") / "stderr.txt")
+    yield one
+    one.close()
 
 
 @pytest.fixture(scope="session")

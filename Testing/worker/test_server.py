@@ -33,8 +33,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_predicts_cold_then_warm_and_says_what_it_is(start: Callable[..., Any], tiny_bundle: Path) -> None:
-    peer = start()
+def test_predicts_cold_then_warm_and_says_what_it_is(peer: Any, tiny_bundle: Path) -> None:
     hello = peer.greet()
     assert hello.get("protocol") == 1
     assert hello.get("torch")
@@ -42,8 +41,8 @@ def test_predicts_cold_then_warm_and_says_what_it_is(start: Callable[..., Any], 
     assert hello.get("devices")[0]["name"] == "cpu"
 
     results = []
-    for number in (2, 3):
-        peer.predict(number, tiny_image(16, seed=number), tiny_bundle)
+    for seed in (2, 3):
+        peer.predict(tiny_image(16, seed=seed), tiny_bundle)
         results.append(peer.expect("result", "error"))
     cold, warm = results
     assert (cold.get("warm"), warm.get("warm")) == (False, True)
@@ -59,47 +58,39 @@ def test_predicts_cold_then_warm_and_says_what_it_is(start: Callable[..., Any], 
 
     peer.send("load", 4, bundle={"path": str(tiny_bundle)}, device="cpu")
     assert peer.expect("loaded").get("warm") is True
-    # The same bytes may be asked back, and what was put is known by its hash.
-    array = tiny_image(16, seed=2)[0]
+
+
+def test_what_was_put_is_known_by_its_hash_and_comes_back(peer: Any) -> None:
+    array = tiny_image(16, seed=8)[0]
+    peer.put(array)
+    peer.expect("have")
     peer.send("have", 5, hashes=[array_hash(array), "0" * 64, "../../etc"])
     assert peer.expect("have").get("hashes") == [array_hash(array)]
     peer.send("get", 6, hash=array_hash(array))
     np.testing.assert_array_equal(peer.expect("put").arrays["data"], array)
-    peer.send("close")
-    assert peer.seconds_to_end() < END_LIMIT
-    assert peer.process.returncode == 0
 
 
-def test_progress_comes_in_stages_with_seconds_left(start: Callable[..., Any], tiny_bundle: Path) -> None:
-    peer = start()
-    peer.greet()
-    peer.predict(2, tiny_image(40), tiny_bundle)
+def test_progress_comes_in_stages_with_seconds_left(peer: Any, tiny_bundle: Path) -> None:
+    peer.predict(tiny_image(40), tiny_bundle)
     seen = []
     while (message := peer.expect("progress", "result", "error")).type == "progress":
         assert 0.0 <= message.get("fraction") <= 1.0
         assert message.get("seconds_left") is None or message.get("seconds_left") >= 0.0
         seen.append(message.get("stage"))
     assert message.type == "result"
-    assert list(dict.fromkeys(seen)) == ["load model", "preprocess", "network", "restore"]
+    assert list(dict.fromkeys(seen)) == ["preprocess", "network", "restore"]
 
 
-def test_user_errors_are_sentences_and_the_worker_goes_on(
-    start: Callable[..., Any], tiny_bundle: Path, tmp_path: Path
-) -> None:
-    peer = start()
-    peer.send("predict", 9, images=[])
-    assert "first message must be 'hello'" in peer.expect("error").get("sentence")
-    peer.greet()
+def test_user_errors_are_sentences_and_the_worker_goes_on(peer: Any, tiny_bundle: Path, tmp_path: Path) -> None:
     array = tiny_image()[0]
-    good = {"hash": array_hash(array), "affine": np.eye(4).tolist()}
-    peer.send("put", 2, {"data": array}, hash=array_hash(array), kind="array")
+    good = {"hash": peer.put(array), "affine": np.eye(4).tolist()}
     bundle = {"path": str(tiny_bundle)}
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"no image")
     cases: list[tuple[dict[str, Any], str]] = [
         ({"bundle": bundle, "images": []}, "names no images"),
         ({"bundle": bundle, "images": [{"hash": "0" * 64, "affine": np.eye(4).tolist()}]}, "does not have the image"),
-        ({"bundle": bundle, "images": [{"hash": array_hash(array), "affine": [1, 2]}]}, "not a 4×4 matrix"),
+        ({"bundle": bundle, "images": [{**good, "affine": [1, 2]}]}, "not a 4×4 matrix"),
         ({"bundle": bundle, "images": [{}]}, "neither a hash, nor files, nor a path"),
         ({"bundle": bundle, "images": [{"path": str(broken)}]}, str(broken)),
         ({"bundle": bundle, "images": [good, good]}, "2"),
@@ -119,8 +110,50 @@ def test_user_errors_are_sentences_and_the_worker_goes_on(
     assert "does not know the message 'dance'" in peer.expect("error").get("sentence")
     peer.send("put", 91, {"data": array}, hash="0" * 64, kind="array")
     assert "arrived damaged" in peer.expect("error").get("sentence")
-    peer.predict(92, tiny_image(), tiny_bundle)
+    peer.predict(tiny_image(), tiny_bundle)
     assert peer.expect("result", "error").type == "result"
+
+
+def test_a_cancel_is_heard_between_tiles(peer: Any, tiny_bundle: Path) -> None:
+    running = peer.predict(tiny_image(128), tiny_bundle)
+    while peer.expect("progress").get("stage") != "network":
+        pass
+    # A job that waits behind it can be taken back too, and is answered after it.
+    waiting = peer.predict(tiny_image(16), tiny_bundle)
+    began = time.monotonic()
+    peer.send("cancel", job=running)
+    peer.send("cancel", job=waiting)
+    for number in (running, waiting):
+        error = peer.expect("error", "result")
+        assert (error.type, error.id, error.get("kind")) == ("error", number, "Canceled")
+    took = time.monotonic() - began
+    print(f"canceled within {took:.2f} s")
+    assert took < END_LIMIT
+    peer.send("cancel", job=running)
+    peer.predict(tiny_image(16), tiny_bundle)
+    result = peer.expect("result", "error")
+    assert (result.type, result.get("warm")) == ("result", True)
+
+
+def test_ends_with_its_stdin_while_it_computes(peer: Any, tiny_bundle: Path) -> None:
+    """The last one to use the module's worker."""
+    peer.predict(tiny_image(160), tiny_bundle)
+    while peer.expect("progress").get("stage") != "network":
+        pass
+    peer.process.stdin.close()
+    took = peer.seconds_to_end()
+    print(f"computing: gone after {took:.2f} s")
+    assert took < END_LIMIT
+
+
+def test_nothing_but_hello_is_answered_first(start: Callable[..., Any]) -> None:
+    peer = start("noisy")
+    peer.send("predict", 9)
+    assert "first message must be 'hello'" in peer.expect("error").get("sentence")
+    peer.greet()
+    peer.send("close")
+    assert peer.seconds_to_end() < END_LIMIT
+    assert peer.process.returncode == 0
 
 
 def test_nothing_else_reaches_the_stream(start: Callable[..., Any]) -> None:
@@ -215,49 +248,14 @@ def test_a_memory_error_below_a_sentence_keeps_the_sentence() -> None:
     assert error_fields(error) == {"kind": "OutOfMemory", "sentence": error.sentence, "hint": "", "traceback": ""}
 
 
-def test_a_cancel_is_heard_between_tiles(start: Callable[..., Any], tiny_bundle: Path) -> None:
-    peer = start()
-    peer.greet()
-    peer.predict(2, tiny_image(128), tiny_bundle)
-    while peer.expect("progress").get("stage") != "network":
-        pass
-    # A job that waits behind it can be taken back too, and is answered after it.
-    peer.predict(3, tiny_image(16), tiny_bundle)
-    began = time.monotonic()
-    peer.send("cancel", job=2)
-    peer.send("cancel", job=3)
-    for number in (2, 3):
-        error = peer.expect("error", "result")
-        assert (error.type, error.id, error.get("kind")) == ("error", number, "Canceled")
-    took = time.monotonic() - began
-    print(f"canceled within {took:.2f} s")
-    assert took < END_LIMIT
-    peer.send("cancel", job=2)
-    peer.predict(4, tiny_image(16), tiny_bundle)
-    result = peer.expect("result", "error")
-    assert (result.type, result.get("warm")) == ("result", True)
-
-
 def test_idle_worker_ends_with_its_stdin(start: Callable[..., Any]) -> None:
-    peer = start()
+    peer = start("unexpected")
     peer.greet()
     peer.process.stdin.close()
     took = peer.seconds_to_end()
     print(f"idle: gone after {took:.2f} s")
     assert took < END_LIMIT
     assert peer.process.returncode == 0
-
-
-def test_ends_with_its_stdin_while_it_computes(start: Callable[..., Any], tiny_bundle: Path) -> None:
-    peer = start()
-    peer.greet()
-    peer.predict(2, tiny_image(160), tiny_bundle)
-    while peer.expect("progress").get("stage") != "network":
-        pass
-    peer.process.stdin.close()
-    took = peer.seconds_to_end()
-    print(f"computing: gone after {took:.2f} s")
-    assert took < END_LIMIT
 
 
 @pytest.mark.parametrize("mode", ["stuck", "holds_the_interpreter"])

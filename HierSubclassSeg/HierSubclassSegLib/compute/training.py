@@ -138,13 +138,16 @@ class TrainingRun:
         line += ["--resume"] * resume + list(arguments)
         run.folder.mkdir(parents=True, exist_ok=True)
         run.stop_file.unlink(missing_ok=True)
+        began, log = time.time(), run.folder / LOG
+        written = log.stat().st_size if log.exists() else 0
         process = run._launch(line, environment() if env is None else dict(env))
         _children[:] = [child for child in _children if child.poll() is None] + [process]
         record = {
             "pid": process.pid,
             "process": processes.fingerprint(process.pid),
             "host": socket.gethostname(),
-            "time": time.time(),
+            "time": began,
+            "log": written,
             "command": line,
         }
         with open(run.folder / LAUNCHES, "a", encoding="utf-8") as launches:
@@ -187,8 +190,8 @@ class TrainingRun:
             status = self._read_status() or status
             if status.get("state") not in LIVE_STATES:
                 return self._told(status)
-        if self._stop_asked and not self.stop_file.exists() and alive:
-            # A run that was only just starting has taken the file for one left over.
+        if alive and self._stop_asked and status.get("state") in (None, "starting") and not self.stop_file.exists():
+            # A run removes, when it begins, a file that an earlier one left; this one was meant for it.
             self.stop()
         return self._judge(launch, status, alive)
 
@@ -220,10 +223,11 @@ class TrainingRun:
         return events, since + len(whole)
 
     def log_tail(self, lines: int = 20) -> tuple[str, ...]:
-        """The last lines of the run's log."""
+        """The last lines that the latest process wrote to the run's log."""
+        begin = _number(self._read_launch().get("log")) or 0
         try:
             with open(self.folder / LOG, "rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+                file.seek(max(0, begin, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
                 text = file.read().decode("utf-8", "replace")
         except OSError:
             return ()
@@ -292,7 +296,7 @@ class TrainingRun:
             if not isinstance(status, dict) or not isinstance(status.get("state"), str):
                 return {}
             launched, updated = _seconds(self._read_launch().get("time")), _seconds(status.get("updated"))
-            if launched is None or updated is None or updated >= launched - 1.0:
+            if launched is None or updated is None or updated >= launched:
                 return status
         return {}
 
