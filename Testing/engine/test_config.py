@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from engine.blobs import TREE, blob, save
 from hierseg import resources
+from hierseg.dataset import Dataset
 from hierseg.engine.config import TrainConfig, parse_overrides, read_config_file
+from hierseg.engine.validation import split_cases
 from hierseg.errors import ConfigError
 
 
@@ -88,3 +91,25 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_config_file(tmp_path / "broken.yaml")
     (tmp_path / "empty.yaml").write_text("")
     assert read_config_file(tmp_path / "empty.yaml") == {}
+
+
+def test_cases_are_held_out_by_group_and_only_where_there_are_enough(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "data", "data", ["MRI"], TREE)
+    image, label = blob(0, 16)
+    for number in range(6):
+        save(dataset, f"case{number}", image, label, group=f"patient{number // 2}")
+    training, held, notes = split_cases(dataset, 0.2)
+    assert len(held) == 2
+    assert len({case.group for case in held}) == 1
+    assert not {case.id for case in held} & {case.id for case in training}
+    assert notes == []
+    assert split_cases(dataset, 0.2)[1] == held
+    assert len(split_cases(dataset, 0.9)[0]) == 2  # one group is always left to train on
+    assert split_cases(dataset, 0.2, 4)[1:] == (
+        [],
+        ["There are 3 groups of cases only: all of it is trained on, nothing is left for validation."],
+    )
+    assert split_cases(dataset, 0)[1] == []
+    save(dataset, "chosen", image, label, split="validation")
+    assert [case.id for case in split_cases(dataset, 0.2)[1]] == ["chosen"]
+    assert len(split_cases(dataset, 0.2)[0]) == 6

@@ -222,7 +222,14 @@ def test_averaged_weights() -> None:
 
 
 def test_a_small_training_learns(blobs: Dataset, tmp_path: Path) -> None:
-    settings = {**SMALL, "iterations": 30, "batch_size": 2, "augmentation": STILL, "schedule": "constant", "log_interval": 10}
+    settings = {
+        **SMALL,
+        "iterations": 30,
+        "batch_size": 2,
+        "augmentation": STILL,
+        "schedule": "constant",
+        "log_interval": 10,
+    }
     train(blobs, tmp_path / "run", {**settings, "validation": {"fraction": 0}}, threads=1, device="cpu")
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     losses = [event for event in events if event["event"] == "losses"]

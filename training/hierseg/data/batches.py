@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -166,6 +167,12 @@ def _floor(image: np.ndarray, start: tuple[int, ...]) -> float | np.ndarray:
     return minimum
 
 
+def _prepare_worker(number: int) -> None:
+    """Ctrl-C reaches all processes of a terminal: the training decides when to end, and then ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def iterate(batches: Batches, start: int, device: torch.device) -> Iterator[Batch]:
     """The batches from iteration ``start`` on, prepared by ``num_workers`` processes (0: in this one)."""
     workers = batches.config.num_workers
@@ -175,7 +182,7 @@ def iterate(batches: Batches, start: int, device: torch.device) -> Iterator[Batc
         sampler=range(start, batches.config.iterations),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        pin_memory=False,
+        worker_init_fn=_prepare_worker,
     )
     for batch in loader:
         yield batch.to(device)

@@ -101,10 +101,12 @@ class Validation:
     Attributes:
         fraction: share of the training cases held out, by a hash of each case's group, if the dataset has no
             cases in "validation"; 0 for none.
+        least_groups: with fewer groups than this all of them are trained on, and nothing is measured.
         interval: iterations between two measurements; 0 for the end only.
     """
 
     fraction: float = 0.2
+    least_groups: int = 2
     interval: int = 200
 
 
@@ -212,7 +214,8 @@ _GROUPS = {"losses": Losses, "mix": Mix, "augmentation": Augmentation, "validati
 _AT_LEAST: dict[str, float] = {
     "iterations": 1, "batch_size": 1, "learning_rate": 0, "momentum": 0, "weight_decay": 0, "warmup": 0, "gradient_clip": 0,
     "learning_rate_trunk": 0, "num_workers": 0, "checkpoint_interval": 1, "log_interval": 1, "seed": 0, "overlap": 0,
-    "validation.fraction": 0, "validation.interval": 0, "losses.superclass": 0, "losses.partial": 0, "losses.mix": 0,
+    "validation.fraction": 0, "validation.interval": 0,
+    "validation.least_groups": 2, "losses.superclass": 0, "losses.partial": 0, "losses.mix": 0,
     "losses.marginal": 0, "losses.keep": 0, "mix.alpha_low": 0, "mix.tau_end": 0, "ema": 0,
 }  # fmt: skip
 _BELOW: dict[str, float] = {"overlap": 1, "validation.fraction": 1, "ema": 1, "momentum": 1}

@@ -101,7 +101,7 @@ class Run:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(config.deterministic)
 
-        training, held, notes = split_cases(dataset, config.validation.fraction)
+        training, held, notes = split_cases(dataset, config.validation.fraction, config.validation.least_groups)
         preprocessing = bundle_config(config, dataset.channels, None, start)
         caches = [
             _cache(folder, dataset, cases, preprocessing, config, stage)

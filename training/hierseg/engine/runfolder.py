@@ -86,7 +86,7 @@ class RunFolder:
         foreign = [
             entry.name
             for entry in self.folder.iterdir()
-            if entry.suffix not in (".log", ".txt") and entry.name not in _OURS and not entry.name.startswith(".tmp-")
+            if entry.suffix not in (".log", ".txt") and entry.name not in _OURS and not entry.name.startswith(".")
         ]
         if not resume and foreign:
             raise TrainingError(

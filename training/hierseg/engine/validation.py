@@ -55,7 +55,7 @@ class Measurement:
         return cls(int(content["iteration"]), {case: dict(found) for case, found in content["scores"].items()})
 
 
-def split_cases(dataset: Dataset, fraction: float) -> tuple[list[Case], list[Case], list[str]]:
+def split_cases(dataset: Dataset, fraction: float, least_groups: int = 2) -> tuple[list[Case], list[Case], list[str]]:
     """Training cases, validation cases, and sentences on what was decided.
 
     Cases with a label map in the dataset's "validation" are taken as they are.  Otherwise the groups of "training"
@@ -77,9 +77,13 @@ def split_cases(dataset: Dataset, fraction: float) -> tuple[list[Case], list[Cas
     groups = sorted(
         {case.effective_group for case in training}, key=lambda name: hashlib.sha256(name.encode()).hexdigest()
     )
-    if len(groups) < 2:
-        what = "one case" if len(training) == 1 else "one group of cases"
-        return training, [], [*notes, f"There is {what} only: all of it is trained on, nothing is left for validation."]
+    if len(groups) < max(2, least_groups):
+        what = (
+            "is one case"
+            if len(training) == 1
+            else f"{'is' if len(groups) == 1 else 'are'} {len(groups)} group{'' if len(groups) == 1 else 's'} of cases"
+        )
+        return training, [], [*notes, f"There {what} only: all of it is trained on, nothing is left for validation."]
     chosen = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
     held = [case for case in training if case.effective_group in chosen]
     return [case for case in training if case.effective_group not in chosen], held, notes
