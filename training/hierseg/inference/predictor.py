@@ -213,6 +213,8 @@ class Predictor:
                 mode=decode, thresholds=thresholds, progress=progress, cancelled=cancelled,
             )  # fmt: skip
         except torch.OutOfMemoryError as error:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
             raise ResourceError(
                 f"the memory of {self.device} is too small for this image; use the device cpu, or crop the image.",
                 hint=str(error).split(". ")[0],

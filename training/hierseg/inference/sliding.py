@@ -70,26 +70,14 @@ def predict_prepared(
         ResourceError: the probabilities of all classes do not fit into the memory that is free.
     """
     known: LabelTree = cast("LabelTree", model.tree) if tree is None else tree
-    parameter = next(model.parameters(), None)
-    device = (
-        torch.device(device)
-        if device is not None
-        else (parameter.device if parameter is not None else torch.device("cpu"))
-    )
+    device = _device(model) if device is None else torch.device(device)
     image = torch.as_tensor(array, dtype=torch.float32, device=device)
     _check_memory((len(known.top_level) + len(known.leaves) + 2) * image[0].numel() * 4, device)
     spatial_dims = int(config.get("spatial_dims", 3))
     size = tuple(image.shape[1:])
     patch = _patch(config, size, spatial_dims, int(getattr(model, "divisor", 16)))
     image = _pad(image, patch)
-    tiles = list(
-        itertools.product(
-            *(
-                tile_starts(extent, edge, float(config.get("overlap", 0.5)))
-                for extent, edge in zip(image.shape[1:], patch, strict=True)
-            )
-        )
-    )
+    tiles = _tiles(image.shape[1:], patch, float(config.get("overlap", 0.5)))
     batch = tile_batch or _default_batch(device, spatial_dims)
     weight = _gaussian(patch).to(device)
     total = torch.zeros(image.shape[1:], device=device)
@@ -103,10 +91,7 @@ def predict_prepared(
             for start in range(0, len(tiles), batch):
                 if cancelled is not None and cancelled():
                     raise Cancelled
-                places = [
-                    tuple(slice(first, first + edge) for first, edge in zip(tile, patch, strict=True))
-                    for tile in tiles[start : start + batch]
-                ]
+                places = tiles[start : start + batch]
                 inputs = torch.stack([image[(slice(None), *place)] for place in places])
                 top, fine = _forward(model, inputs, spatial_dims, sums)
                 for index, place in enumerate(places):
@@ -127,6 +112,21 @@ def tile_starts(size: int, patch: int, overlap: float) -> list[int]:
     step = max(1.0, patch * (1.0 - overlap))
     count = 1 + max(0, math.ceil((size - patch) / step - 1e-6))
     return [0] if count == 1 else [round(index * (size - patch) / (count - 1)) for index in range(count)]
+
+
+def _tiles(size: Sequence[int], patch: Sequence[int], overlap: float) -> list[tuple[slice, ...]]:
+    """All tiles of an image, the last axis fastest."""
+    starts = [tile_starts(extent, edge, overlap) for extent, edge in zip(size, patch, strict=True)]
+    return [
+        tuple(slice(first, first + edge) for first, edge in zip(corner, patch, strict=True))
+        for corner in itertools.product(*starts)
+    ]
+
+
+def _device(model: nn.Module) -> torch.device:
+    """Where the model's weights lie."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def top_membership(tree: LabelTree) -> np.ndarray:
