@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import slicer
@@ -45,7 +46,7 @@ def read_tree(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelTree | 
     for _, segment in segments(segmentation_node):
         content = tags.get_tag(segment, tags.TREE_JSON)
         if content:
-            return LabelTree.from_dict(json.loads(content))
+            return _parse(content)
         fingerprint = fingerprint or tags.get_tag(segment, tags.TREE)
     known = _known_trees(segmentation_node)
     if fingerprint is None:
@@ -212,6 +213,12 @@ def unmirror_state(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
         state = read_state(segmentation_node)
         if state:
             write_state(segmentation_node, state)
+
+
+@lru_cache(maxsize=16)
+def _parse(content: str) -> LabelTree:
+    """Trees are immutable, and the same text is read at every stroke."""
+    return LabelTree.from_dict(json.loads(content))
 
 
 def _known_trees(segmentation_node: slicer.vtkMRMLSegmentationNode) -> dict[str, Any]:
