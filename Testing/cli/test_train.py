@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -88,6 +89,8 @@ def test_the_run_folder_is_protected_and_resume_is_offered(
     assert "--resume" in capsys.readouterr().err
     assert (out / "last.pt").read_bytes() == before
     assert main(words(data, out, "--quiet", "--resume")) == 0
+    assert main(words(data, tmp_path / "new", "--quiet", "--resume")) == 0
+    assert "begins anew" in json.dumps(events(tmp_path / "new"))
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.doc").touch()
@@ -123,6 +126,21 @@ def test_a_stop_file_ends_the_run_with_a_bundle(data: Path, tmp_path: Path) -> N
     assert all(
         status["seconds_left"] > 0 for status in seen if status["state"] == "running" and 0 < status["iteration"] < 4
     )
+
+
+def test_a_stop_file_of_an_earlier_run_is_forgotten_and_a_new_one_is_not(tmp_path: Path) -> None:
+    status = {"state": "running", "pid": 2**22 + 5, "updated": time.time() - 100}
+    for age, kept in ((200, False), (0, True)):
+        out = tmp_path / str(age)
+        out.mkdir()
+        (out / "status.json").write_text(json.dumps(status))
+        (out / "stop").touch()
+        os.utime(out / "stop", (time.time() - age,) * 2)
+        assert runfolder.RunFolder(out, resume=True).stop_file.exists() == kept
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / "stop").touch()  # asked to stop while the process was still being started
+    assert runfolder.RunFolder(fresh).stop_file.exists()
 
 
 def test_the_status_is_refreshed_while_nothing_else_happens(tmp_path: Path) -> None:
@@ -267,7 +285,8 @@ def test_bad_cases_are_named(
     assert "case 'bad'" in status["message"]
     # The same folder serves again once the data is corrected.
     Dataset.open(data).remove_case("bad")
-    assert main(words(data, out, "--quiet", "--resume")) == 0
+    assert main(words(data, out, "--quiet")) == 0
+    assert [event["event"] for event in events(out)].count("start") == 1
 
 
 @pytest.mark.parametrize(

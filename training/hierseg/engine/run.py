@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -115,9 +116,8 @@ class Run:
         notes += said
         layout = memory_format(device, config.spatial_dims)
         model.to(device, memory_format=layout)  # type: ignore[call-overload]
-        method = build_method(dataset.tree, config, start_model, _geometry(caches[0], config)).to(
-            device, memory_format=layout
-        )
+        method = build_method(dataset.tree, config, start_model, _geometry(caches[0], config))
+        method.to(device, memory_format=layout)  # type: ignore[call-overload]
         precision = mixed_precision(config.amp, device)
         run = cls(
             folder=folder,
@@ -301,8 +301,6 @@ def _start(
         if config.losses.keep <= 0:
             return None, saved["start_id"], []
         content = load_checkpoint(kept)
-        import json
-
         model_ = build_network(LabelTree.from_dict(json.loads(content["tree"])), content["network"])
         model_.load_state_dict(content["model"])
         return model_, saved["start_id"], []
