@@ -101,6 +101,21 @@ def test_the_latest_is_still_known_after_the_layout_was_rebuilt(place):
     assert np.array_equal(masks(place.annotation)["ab"], LEFT)
 
 
+def test_a_chain_of_overlaps_keeps_its_order(place):
+    annotation, tree = place.annotation, uniform_tree(1, 3)
+    for segment_id in [i for i, _ in tree_store.segments(annotation)]:
+        annotation.GetSegmentation().RemoveSegment(segment_id)
+    tree_store.write_tree(annotation, tree)
+    for number, name in enumerate("abc"):
+        tree_store.add_segment(annotation, tree, name)
+        edit_elsewhere(place, name, box((2 * number, 2 * number + 3), (0, 8), (0, 7)))
+    layers.ensure_layout(annotation)
+    with Editor(place).session() as session:
+        session.reconcile()
+    after = masks(annotation)
+    assert [np.flatnonzero(after[name].any(axis=(1, 2))).tolist() for name in "abc"] == [[0, 1], [2, 3], [4, 5, 6]]
+
+
 def test_locked_nodes_win(place):
     editor = Editor(place)
     with editor.session() as session:

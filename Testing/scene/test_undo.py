@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from HierSubclassSegLib.scene import marks, tags, tree_store
+from HierSubclassSegLib.scene import marks, storage, tags, tree_store
 from HierSubclassSegLib.scene.undo import UndoSteps
 from scene.painting_support import SHAPE, Editor, box, masks, state, uniform_tree, workplace
 
@@ -147,10 +147,36 @@ def test_deleting_the_home_of_the_tree_keeps_the_tree(session, editor):
     before = state(annotation)
     delete_home(session)
     assert tree_store.read_tree(annotation) == tree
+    assert next(tree_store.segments(annotation))[1].HasTag(tags.TREE_JSON)
     editor.logic.Undo()
     assert state(annotation) == before
     editor.logic.Redo()
     assert tree_store.read_tree(annotation) == tree
+
+
+def test_the_tree_outlives_its_home_that_slicers_own_button_removes(session):
+    annotation, tree = session.segmentation_node, session.tree
+    annotation.RemoveAttribute(tree_store.TREES)
+    session.refresh()
+    annotation.GetSegmentation().RemoveSegment(next(tree_store.segments(annotation))[0])
+    assert session.tree == tree
+
+
+@pytest.mark.parametrize(
+    "save", [storage.save_segmentation, lambda node, path: storage.save_scene(node.GetScene(), path)]
+)
+def test_saving_after_an_undo_keeps_what_can_be_redone(session, editor, tmp_path, save):
+    annotation = session.segmentation_node
+    before = state(annotation)
+    session.paint("ab", EVERYWHERE)
+    after = state(annotation)
+    editor.logic.Undo()
+    save(annotation, tmp_path / ("a.seg.nrrd" if save is storage.save_segmentation else "a.mrb"))
+    assert editor.logic.CanRedo()
+    editor.logic.Redo()
+    assert state(annotation) == after
+    editor.logic.Undo()
+    assert state(annotation) == before
 
 
 def test_renaming_reaches_names_paths_and_terminology(session):
