@@ -6,7 +6,7 @@ import pytest
 import slicer
 
 from hierseg.labeltree import LabelTree
-from HierSubclassSegLib.scene import annotation, tags, terminology, tree_store
+from HierSubclassSegLib.scene import annotation, storage, tags, terminology, tree_store
 
 
 @pytest.fixture
@@ -155,3 +155,20 @@ def test_terminology_of_a_node_without_codes_builds_on_its_parent(tree):
     assert codes["modifier"] == ("99HIERSUB", "1", "core")
     assert terminology.codes_of(terminology.terminology_entry(tree, tree.node("tumor"))).get("modifier") is None
     assert terminology.codes_of(terminology.terminology_entry(tree, tree.node("brain")))["type"][2] == "brain"
+
+
+@pytest.mark.parametrize(
+    "content", ['{"format_version":1,"na', "[]", '{"format_version":1,"name":"x","unlabelled":255,"nodes":[]}']
+)
+def test_damaged_tree_is_one_sentence_and_does_not_stop_the_scene_from_being_saved(node, scene, tmp_path, content):
+    next(tree_store.segments(node))[1].SetTag(tags.TREE_JSON, content)
+    with pytest.raises(tags.SceneError, match=r"in its segment 'tumor' is damaged"):
+        tree_store.read_tree(node)
+    storage.save_scene(scene, tmp_path / "a.mrb")
+    assert (tmp_path / "a.mrb").stat().st_size > 0
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_damaged_state_does_not_keep_anybody_from_working(node, content):
+    node.SetAttribute(tree_store.STATE, content)
+    assert tree_store.read_state(node) == {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import slicer
@@ -155,11 +155,14 @@ def after_loading(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
 
 
 def hierarchical_segmentations(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vtkMRMLSegmentationNode]:
-    """The scene's segmentation nodes that carry a label tree."""
+    """The scene's segmentation nodes that carry a label tree; one whose tree is damaged is saved as any other."""
     nodes = scene.GetNodesByClass("vtkMRMLSegmentationNode")
     for index in range(nodes.GetNumberOfItems()):
         node = nodes.GetItemAsObject(index)
-        if tree_store.read_tree(node) is not None:
+        tree = None
+        with suppress(tags.SceneError):
+            tree = tree_store.read_tree(node)
+        if tree is not None:
             yield node
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import slicer
 
+from hierseg.errors import LabelTreeError
 from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import colors, tags, terminology
 
@@ -41,12 +42,21 @@ def read_tree(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelTree | 
     """The tree that the node's segments belong to, or None if it has none.
 
     Writes nothing: it may be called in answer to an undo.
+
+    Raises:
+        SceneError: the stored tree is damaged.
     """
     fingerprint = None
     for _, segment in segments(segmentation_node):
         content = tags.get_tag(segment, tags.TREE_JSON)
         if content:
-            return _parse(content)
+            try:
+                return _parse(content)
+            except (json.JSONDecodeError, LabelTreeError) as error:
+                raise tags.SceneError(
+                    f"'{segmentation_node.GetName()}': the label tree in its segment '{segment.GetName()}' is damaged "
+                    f"({error}); group the segmentation by a label tree again."
+                ) from error
         fingerprint = fingerprint or tags.get_tag(segment, tags.TREE)
     known = _known_trees(segmentation_node)
     if fingerprint is None:
@@ -187,7 +197,12 @@ def read_state(segmentation_node: slicer.vtkMRMLSegmentationNode) -> dict[str, A
     if content is None:
         found = (tags.get_tag(segment, tags.STATE_JSON) for _, segment in segments(segmentation_node))
         content = next((text for text in found if text), None)
-    return json.loads(content) if content else {}
+    try:
+        state = json.loads(content) if content else {}
+    except json.JSONDecodeError:
+        # Marks and locks can be set again; an annotation that cannot be opened because of them could not.
+        state = {}
+    return state if isinstance(state, dict) else {}
 
 
 def write_state(segmentation_node: slicer.vtkMRMLSegmentationNode, state: dict[str, Any]) -> None:
