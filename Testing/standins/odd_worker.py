@@ -102,6 +102,10 @@ def forgetful(job: tasks.Job) -> None:
     job.answer("result", fields, {"labels": image, "superclass": image})
 
 
+def not_json(job: tasks.Job) -> None:
+    job.answer("result", {"affine": float("nan")})
+
+
 MODES: dict[str, Callable[[tasks.Job], None]] = {
     mode.__name__: mode
     for mode in (
@@ -114,6 +118,7 @@ MODES: dict[str, Callable[[tasks.Job], None]] = {
         dies,
         garbage,
         forgetful,
+        not_json,
     )
 }
 

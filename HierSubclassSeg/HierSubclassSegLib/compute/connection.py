@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from hierseg.errors import HiersegError, WorkerError
 from hierseg.worker.protocol import FrameDecoder, Message, encode_parts
-from HierSubclassSegLib.compute.jobs import Job, JobState, Progress, RemoteError
+from HierSubclassSegLib.compute.jobs import Job, JobState, Progress, RemoteError, call
 from HierSubclassSegLib.compute.transport import Transport
 
 CANCEL_PATIENCE = 2.0
@@ -184,8 +184,7 @@ class Connection:
             text = line[:MAX_LINE].decode("utf-8", "replace").rstrip()
             if text:
                 self._stderr.append(text)
-                if self._on_log is not None:
-                    self._on_log(text)
+                call(self._on_log, text)
 
     def _exited(self, code: int) -> None:
         self.exit_code = code
@@ -194,8 +193,7 @@ class Connection:
             hint = "Its last lines: " + " | ".join(tail[-STDERR_SHOWN:]) if tail else ""
             self._failure = RemoteError(_death(code), hint=hint, kind="WorkerDied", traceback="\n".join(tail))
         self._fail_all(self._failure)
-        if self._on_exit is not None:
-            self._on_exit(code)
+        call(self._on_exit, code)
 
     def _break(self, error: RemoteError) -> None:
         """Give up on the worker: nothing that it sends can be trusted any more."""
@@ -219,9 +217,8 @@ class Connection:
         quiet = now - max(self._last_work, min(request.asked for request in self._requests.values()))
         if quiet > self._stall_after and not self._stalled:
             self._stalled = True
-            if self._on_stall is not None:
-                job = next(iter(self._requests.values())).job
-                self._on_stall(job, quiet, now - self._last_heard < 2 * PING_INTERVAL)
+            job = next(iter(self._requests.values())).job
+            call(self._on_stall, job, quiet, now - self._last_heard < 2 * PING_INTERVAL)
 
     # -- messages ---------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,6 +12,8 @@ import numpy as np
 
 from hierseg.errors import WorkerError
 from hierseg.labeltree import LabelTree
+
+_logger = logging.getLogger(__name__)
 
 
 class JobState(Enum):
@@ -117,8 +120,7 @@ class Job:
         """Note progress."""
         if self.state is JobState.RUNNING:
             self.progress = progress
-            if self.on_progress is not None:
-                self.on_progress(progress)
+            call(self.on_progress, progress)
 
     def succeed(self, result: Any) -> None:
         """End with a result; after a cancel the result is thrown away."""
@@ -128,8 +130,7 @@ class Job:
             self.fail(RemoteError("Canceled.", kind="Canceled"))
             return
         self.state, self.result = JobState.DONE, result
-        if self.on_result is not None:
-            self.on_result(result)
+        call(self.on_result, result)
 
     def fail(self, error: RemoteError) -> None:
         """End with an error; after a cancel every end counts as canceled."""
@@ -138,5 +139,14 @@ class Job:
         if self.state is JobState.CANCELING and not error.canceled:
             error = RemoteError("Canceled.", kind="Canceled")
         self.state, self.error = JobState.CANCELED if error.canceled else JobState.FAILED, error
-        if self.on_error is not None:
-            self.on_error(error)
+        call(self.on_error, error)
+
+
+def call(callback: Callable[..., None] | None, *arguments: Any) -> None:
+    """Call a callback; its own fault is logged, so that it cannot break the stream that it hangs on."""
+    if callback is None:
+        return
+    try:
+        callback(*arguments)
+    except Exception:
+        _logger.exception("A callback of the worker client failed.")

@@ -100,7 +100,9 @@ def bundle_content(bundle: Bundle) -> Content:
 
 def array_content(array: np.ndarray) -> Content:
     """An array as content."""
-    return Content(array_hash(array), "array", lambda: array)
+    # Arrays of the scene are transposed views; turned here, in the background, and not where they are sent.
+    contiguous = np.ascontiguousarray(array).reshape(np.shape(array))
+    return Content(array_hash(contiguous), "array", lambda: contiguous)
 
 
 def open_bundle(bundle: Bundle | str | Path) -> Bundle:

@@ -99,7 +99,7 @@ class Channel:
                 message = self._waiting.popleft()
                 self._writing = True
             try:
-                for part in encode_parts(message):
+                for part in _encoded(message):
                     self._write(part)
             except OSError:
                 # The reader is gone; the end of stdin, which comes with it, ends the worker.
@@ -112,3 +112,17 @@ class Channel:
     def _write(self, part: memoryview) -> None:
         while part:
             part = part[os.write(self._outgoing, part[:READ_SIZE]) :]
+
+
+def _encoded(message: Message) -> list[memoryview]:
+    """The frame, complete before any of it is written; of an error where the message cannot be sent."""
+    try:
+        return list(encode_parts(message))
+    except (WorkerError, MemoryError) as error:
+        fields = {
+            "kind": "Unexpected",
+            "sentence": f"The answer of the worker cannot be sent ({str(error) or 'memory ran out'}).",
+            "hint": "This is a fault of the program: please report it.",
+            "traceback": "",
+        }
+        return list(encode_parts(Message("error", message.id, fields)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import importlib.metadata
+import math
 import os
 import platform
 import socket
@@ -66,7 +67,8 @@ class ProgressReporter:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._stage = ""
-        self._began = 0.0
+        # A stage begins where the one before it was last heard of, not with its own first report.
+        self._heard = self._began = time.monotonic()
         self._sent = 0.0
 
     def __call__(self, stage: str, fraction: float) -> None:
@@ -74,7 +76,8 @@ class ProgressReporter:
         now = time.monotonic()
         fraction = min(1.0, max(0.0, float(fraction)))
         if stage != self._stage:
-            self._stage, self._began, self._sent = stage, now, 0.0
+            self._stage, self._began, self._sent = stage, self._heard, 0.0
+        self._heard = now
         if now - self._sent < PROGRESS_INTERVAL and fraction < 1.0:
             return
         self._sent = now
@@ -205,7 +208,11 @@ class Tasks:
                 "notes": list(prediction.notes),
                 "summary": {
                     "volumes_ml": prediction.volumes_ml(),
-                    "mean_confidence": prediction.mean_confidence(),
+                    # JSON knows no NaN, which a damaged network may answer.
+                    "mean_confidence": {
+                        name: value if math.isfinite(value) else None
+                        for name, value in prediction.mean_confidence().items()
+                    },
                 },
             },
             {
