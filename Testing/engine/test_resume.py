@@ -92,12 +92,13 @@ def test_a_killed_training_goes_on_from_the_last_checkpoint(blobs: Dataset, tmp_
         process.wait()
     assert json.loads((out / "status.json").read_text())["state"] == "running"
     assert 2 <= load_checkpoint(out / "last.pt")["iteration"] < 40
+    (out / ".tmp-1234-last.pt").write_bytes(b"half a checkpoint")
     # Its status still says "running", but nobody refreshes it, so that the folder can be taken over.
     settings = {**TINY, "iterations": 40, "validation": {"fraction": 0}}
     train(blobs, out, resume=True, threads=1, device="cpu")
     train(blobs, whole, settings, threads=1, device="cpu")
     assert_same(whole, out)
-    assert not list(out.glob(".tmp-*last.pt"))
+    assert not list(out.glob(".tmp-*"))
 
 
 def _iteration(out: Path) -> int:

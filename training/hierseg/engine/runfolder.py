@@ -36,6 +36,7 @@ from hierseg.errors import TrainingError
 HEARTBEAT_SECONDS = 1.0
 LIVE_SECONDS = 10.0
 """A run whose status is older is not alive any more."""
+_WRITTEN = ("status.json", "config.yaml", "dataset.json", "last.pt", "best.pt", "start.pt")
 _OURS = ("status.json", "events.jsonl", "config.yaml", "dataset.json", "start.pt", "tensorboard", "cache", "stop")
 
 
@@ -61,6 +62,10 @@ class RunFolder:
             self._refuse(resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._forget_old_stop()
+        for unfinished in self.folder.glob(".tmp-*"):
+            # A process that is killed while it writes leaves the temporary file behind.
+            if unfinished.name.endswith(tuple(f"-{name}" for name in _WRITTEN)):
+                unfinished.unlink(missing_ok=True)
         self._on_status = on_status
         self._lock = threading.Lock()
         self._ended = threading.Event()
