@@ -94,7 +94,7 @@ def view(image: slicer.vtkOrientedImageData | None) -> tuple[np.ndarray, tuple[i
 
 def crop(array: np.ndarray, lower: tuple[int, int, int], box: Box, values: int | Collection[int]) -> np.ndarray:
     """Where the array, which lies at ``lower``, has the value (one of the values), as a bool array of the box."""
-    result = np.zeros(size(box), dtype=bool)
+    result = np.zeros(size(box), dtype=bool, order="F")
     source, target = [], []
     for axis in range(3):
         start = max(box[0][axis], lower[axis])
@@ -104,23 +104,32 @@ def crop(array: np.ndarray, lower: tuple[int, int, int], box: Box, values: int |
         source.append(slice(start - lower[axis], stop - lower[axis]))
         target.append(slice(start - box[0][axis], stop - box[0][axis]))
     part = array[tuple(source)]
-    if isinstance(values, int):
-        np.equal(part, values, out=result[tuple(target)])
-    else:
-        result[tuple(target)] = np.isin(part, list(values), kind="table")
+    wanted = {values} if isinstance(values, int) else set(values)
+    low, high = min(wanted, default=0), max(wanted, default=-1)
+    if low == high:
+        np.equal(part, low, out=result[tuple(target)])
+    elif high - low + 1 == len(wanted):
+        # A row of values, as our own layers have: two comparisons instead of a look-up of every voxel.
+        result[tuple(target)] = (part >= low) & (part <= high)
+    elif wanted:
+        result[tuple(target)] = np.isin(part, list(wanted))
     return result
 
 
 def bounds(mask: np.ndarray) -> Box | None:
     """The smallest box that holds every true voxel, in the array's own indices; None if there is none."""
-    lower, upper = [], []
-    for axis in range(3):
-        line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if line.size == 0:
-            return None
-        lower.append(int(line[0]))
-        upper.append(int(line[-1]) + 1)
-    return (lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])
+    # The first axis is the one along which the memory of a label map runs.
+    shadow = np.logical_or.reduce(mask, axis=0)
+    j, k = _ends(np.logical_or.reduce(shadow, axis=1)), _ends(np.logical_or.reduce(shadow, axis=0))
+    if j is None or k is None:
+        return None
+    i = _ends(np.logical_or.reduce(mask[:, j[0] : j[1], k[0] : k[1]], axis=(1, 2)))
+    return None if i is None else ((i[0], j[0], k[0]), (i[1], j[1], k[1]))
+
+
+def _ends(line: np.ndarray) -> tuple[int, int] | None:
+    found = np.flatnonzero(line)
+    return None if found.size == 0 else (int(found[0]), int(found[-1]) + 1)
 
 
 def slices(box: Box) -> tuple[slice, ...]:

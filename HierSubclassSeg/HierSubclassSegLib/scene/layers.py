@@ -48,7 +48,7 @@ def read_union(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_ids: I
         image = label_map(segment)
         images[address(image)] = image
         values[address(image)].add(int(segment.GetLabelValue()))
-    union = np.zeros(size(box), bool)
+    union = np.zeros(size(box), bool, order="F")
     for where, image in images.items():
         array, lower = view(image)
         union |= crop(array, lower, box, values[where])

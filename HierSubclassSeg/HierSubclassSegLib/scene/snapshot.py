@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from HierSubclassSegLib.scene import tree_store
-from HierSubclassSegLib.scene.lattice import Box, bounds, crop, view
+from HierSubclassSegLib.scene.lattice import Box, bounds, crop, shifted, view
 from HierSubclassSegLib.scene.layers import address, label_map
 
 
@@ -47,7 +47,7 @@ class Snapshot:
                 layers[where] = known
             else:
                 array, lower = view(image)
-                layers[where] = _Layer(image, image.GetMTime(), array.copy(), lower)
+                layers[where] = _Layer(image, image.GetMTime(), array.copy("K"), lower)
         self._layers = layers
 
     def replaced(self) -> bool:
@@ -110,6 +110,15 @@ def _difference(
     old: np.ndarray, old_lower: tuple[int, int, int], new: np.ndarray, new_lower: tuple[int, int, int]
 ) -> Box | None:
     """Where two arrays, each lying somewhere on the lattice and zero elsewhere, differ."""
+    if old.size and old.shape == new.shape and old_lower == new_lower:
+        # Most strokes change a few slices of a layer whose extent stays: those are found first.
+        slabs = [k for k in range(old.shape[2]) if not np.array_equal(old[:, :, k], new[:, :, k])]
+        if not slabs:
+            return None
+        part = slice(slabs[0], slabs[-1] + 1)
+        found = bounds(old[:, :, part] != new[:, :, part])
+        corner = (old_lower[0], old_lower[1], old_lower[2] + slabs[0])
+        return None if found is None else shifted(found, corner)
     placed = [(array, lower) for array, lower in ((old, old_lower), (new, new_lower)) if array.size]
     if not placed:
         return None
