@@ -24,6 +24,7 @@ TREE = {
 def write_tiny_bundle(folder: Path, **config: Any) -> Any:
     """Write the bundle; ``config`` replaces entries of ``hierseg.json``. Returns the opened bundle."""
     import torch
+
     from hierseg.bundle import write_bundle
     from hierseg.labeltree import LabelTree
     from hierseg.networks import HierarchicalSegmenter
