@@ -1,7 +1,4 @@
-"""The client and a real worker: what works, and what happens when either side fails.
-
-As in the worker's own tests, 3 s is the contract for ending a worker, and twice that is asserted on loaded machines.
-"""
+"""The client and a real worker: what works, and what happens when either side fails."""
 
 from __future__ import annotations
 
@@ -23,9 +20,8 @@ from HierSubclassSegLib.compute.client import WorkerClient
 from HierSubclassSegLib.compute.jobs import JobState, Progress, RemoteError
 from HierSubclassSegLib.compute.prepare import ImageArray
 from standins.tiny_bundle import tiny_image, write_tiny_bundle
-from standins.waiting import run_until
+from standins.waiting import END_LIMIT, run_until
 
-END_LIMIT = 6.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -75,7 +71,7 @@ def test_the_callers_array_may_change_once_a_job_is_started(client: WorkerClient
     expected = client.predict([(array.copy(), affine)], tiny_bundle)
     job = client.start_predict([(array, affine)], tiny_bundle)
     array[:] = 0.0
-    np.testing.assert_array_equal(client.wait(job, 60).labels, expected.labels)
+    np.testing.assert_array_equal(client.wait(job, 200).labels, expected.labels)
 
 
 def test_put_and_get_bring_back_the_same(client: WorkerClient, tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""What happens when the worker, or the client, misbehaves or is another one; ``odd_worker`` plays those parts.
-
-As in the worker's own tests, 3 s is the contract for ending a worker, and twice that is asserted on loaded machines.
-"""
+"""What happens when the worker, or the client, misbehaves or is another one; ``odd_worker`` plays those parts."""
 
 from __future__ import annotations
 
@@ -22,9 +19,8 @@ from HierSubclassSegLib.compute.jobs import Job, JobState, RemoteError
 from HierSubclassSegLib.compute.launch import environment
 from HierSubclassSegLib.compute.transport import SubprocessTransport
 from standins.tiny_bundle import tiny_image
-from standins.waiting import is_running, run_until
+from standins.waiting import END_LIMIT, is_running, run_until
 
-END_LIMIT = 6.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -154,15 +150,17 @@ def test_an_interpreter_without_hierseg_shows_why(connect: Callable[..., WorkerC
 
 def test_a_stall_is_reported_and_nothing_is_killed(connect: Callable[..., WorkerClient]) -> None:
     stalls: list[tuple[Job, float, bool]] = []
-    client = connect("stuck", on_stall=lambda *said: stalls.append(said), stall_after=1.5)
+    client = connect("stuck", on_stall=lambda *said: stalls.append(said), stall_after=1.0)
     job = client.start_predict([tiny_image()], "any")
-    run_until(client, lambda: bool(stalls) and stalls[-1][0] is job)
-    for _ in range(20):
-        client.poll()
-    assert stalls[-1][1] > 1.5
+    run_until(client, lambda: job.progress is not None and job.progress.stage.startswith("child"))
+    stalls.clear()  # a slow start may have been one
+    run_until(client, lambda: bool(stalls))
+    end = time.monotonic() + 1.5
+    run_until(client, lambda: time.monotonic() > end)
+    assert [stall[0] for stall in stalls] == [job], "said once a stall"
+    assert stalls[0][1] > 1.0
     assert client.alive
     assert not job.finished
-    assert len(stalls) <= 2, "said once a stall"
 
 
 def test_content_that_made_way_is_sent_again(connect: Callable[..., WorkerClient]) -> None:

@@ -26,7 +26,7 @@ from HierSubclassSegLib.compute.training import TrainingRun, TrainingStatus
 PROCESS = Path(__file__).resolve().parents[1] / "standins" / "training_process.py"
 
 
-def wait_for(run: TrainingRun, condition: Callable[[TrainingStatus], bool], seconds: float = 30.0) -> TrainingStatus:
+def wait_for(run: TrainingRun, condition: Callable[[TrainingStatus], bool], seconds: float = 200.0) -> TrainingStatus:
     end = time.monotonic() + seconds
     while not condition(status := run.status()):
         assert time.monotonic() < end, status
@@ -91,7 +91,7 @@ def test_outlives_the_program_that_started_it(tmp_path: Path) -> None:
     env["PYTHONPATH"] += f":{PROCESS.parents[2] / 'HierSubclassSeg'}"
     out = tmp_path / "run"
     starter = subprocess.Popen([sys.executable, "-c", STARTER, str(PROCESS), str(out)], env=env, start_new_session=True)
-    assert starter.wait(60) == 0
+    assert starter.wait(200) == 0
     run = TrainingRun.attach(out)
     try:
         first = wait_for(run, lambda status: status.state == "running")

@@ -55,7 +55,7 @@ def stuck(job: tasks.Job) -> None:
 def holds_the_interpreter(job: tasks.Job) -> None:
     """C code that never lets another Python thread run (PyDLL keeps the interpreter's lock)."""
     job.answer("progress", {"stage": "hold", "fraction": 0.0, "seconds_left": None})
-    time.sleep(0.3)
+    time.sleep(1.0)  # until the answer is on its way
     ctypes.PyDLL(None).sleep(600)
 
 

@@ -36,7 +36,8 @@ def main() -> int:
     if mode == "slow":
         tell("starting", 0)
         time.sleep(0.5)
-    for iteration in range(1000):
+    # Long enough for a test on a loaded machine, and not for ever if a test forgets it.
+    for iteration in range(6000):
         tell("running", iteration)
         if mode == "dies" and iteration == 3:
             print("RuntimeError: the graphics card is gone", file=sys.stderr, flush=True)

@@ -5,8 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from HierSubclassSegLib.compute.client import WorkerClient
+if TYPE_CHECKING:
+    from HierSubclassSegLib.compute.client import WorkerClient
+
+END_LIMIT = 30.0
+"""Seconds within which tests want a worker gone, whose contract is 3 s on a machine that is not overloaded.
+
+What these tests start would go on for ten minutes, so that the difference is seen on any machine.
+"""
 
 
 def is_running(pid: int) -> bool:

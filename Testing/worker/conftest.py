@@ -95,10 +95,16 @@ class Peer:
         self.send("predict", id_, images=images, bundle={"path": str(bundle)}, device="cpu", **fields)
         return id_
 
+    def rest(self) -> list[Message]:
+        """What a worker that has ended had still sent, whole messages only."""
+        while data := os.read(self.process.stdout.fileno(), 1 << 20):  # type: ignore[union-attr]
+            self.messages += self.decoder.feed(data)
+        return self.messages
+
     def log(self) -> str:
         return self.stderr.read_text(errors="replace")
 
-    def seconds_to_end(self, limit: float = 10.0) -> float:
+    def seconds_to_end(self, limit: float = 100.0) -> float:
         """How long the process lives on from now."""
         began = time.monotonic()
         self.process.wait(limit)

@@ -1,7 +1,7 @@
 """The worker process, spoken to by hand: what it answers, what it withstands, and how it ends.
 
-The 3 seconds are the contract (a worker whose stdin closes is gone within 3 s, whatever it is doing); machines that run
-tests are loaded, so twice that is asserted, and what was measured is printed.
+A worker whose stdin closes is gone within 3 s, whatever it is doing: that is the contract.  Machines that run tests are
+loaded, so much more is allowed here, and what was measured is printed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,7 @@ from hierseg.worker import watchdog
 from hierseg.worker.protocol import Message, array_hash, encode
 from hierseg.worker.tasks import error_fields
 from standins.tiny_bundle import TREE, tiny_image
-
-END_LIMIT = 6.0
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+from standins.waiting import END_LIMIT, is_running
 
 
 def test_predicts_cold_then_warm_and_says_what_it_is(peer: Any, tiny_bundle: Path) -> None:
@@ -142,6 +134,8 @@ def test_ends_with_its_stdin_while_it_computes(peer: Any, tiny_bundle: Path) -> 
         pass
     peer.process.stdin.close()
     took = peer.seconds_to_end()
+    later = {message.get("stage") or message.type for message in peer.rest()}
+    assert later <= {"network", "error", "pong"}, "it went on to the end first"
     print(f"computing: gone after {took:.2f} s")
     assert took < END_LIMIT
 
@@ -264,7 +258,7 @@ def test_ends_with_its_stdin_although_it_is_stuck(start: Callable[..., Any], mod
     peer.greet()
     peer.send("predict", 2)
     stage = peer.expect("progress").get("stage")
-    time.sleep(0.6)
+    time.sleep(1.3)  # until it is in the C code
     peer.process.stdin.close()
     took = peer.seconds_to_end()
     print(f"{mode}: gone after {took:.2f} s")
@@ -341,7 +335,7 @@ def test_a_person_who_starts_it_is_told_what_it_is() -> None:
             stdin=child,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "training")},
         )
