@@ -16,7 +16,7 @@ import picture
 import scores
 import slicer
 import strokes
-from scans import NEW_LEAVES, PARENT, A, B, Scan, split_tree
+from scans import NEW_LEAVES, PARENT, A, B, Scan
 from tqdm import tqdm
 
 from hierseg import resources
@@ -32,15 +32,16 @@ from HierSubclassSegLib.compute.launch import environment, train_command, worker
 from HierSubclassSegLib.compute.prepare import ImageArray
 from HierSubclassSegLib.compute.training import TrainingRun
 from HierSubclassSegLib.compute.transport import SubprocessTransport
-from HierSubclassSegLib.scene import geometry, tree_store
-from HierSubclassSegLib.scene.annotation import annotation_from_prediction
+from HierSubclassSegLib.scene import geometry
+from HierSubclassSegLib.scene.annotation import annotation_from_prediction, tree_of
 from HierSubclassSegLib.scene.export import export_case, summarize_export
 from HierSubclassSegLib.scene.painting import RefineSession
 from HierSubclassSegLib.scene.prediction import create_prediction
 from HierSubclassSegLib.scene.session import open_session
 from HierSubclassSegLib.scene.storage import save_scene, save_segmentation
+from HierSubclassSegLib.scene.takeover import take_over
 
-NEW = {str(leaf["name"]) for leaf in NEW_LEAVES}
+NEW = {leaf["name"] for leaf in NEW_LEAVES}
 
 
 @dataclass
@@ -63,12 +64,16 @@ class MainJob:
         bundle: the bundle to start from, or None for the shipped one.
         config: training configuration.
         iterations: of the fine-tuning, or None for the configuration's.
+        a: the scan that gets strokes.
+        b: the scan that nobody annotates.
     """
 
     out: Path
     bundle: Path | None
     config: Path
     iterations: int | None
+    a: Scan = A
+    b: Scan = B
     download_seconds: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     written: list[tuple[str, Path]] = field(default_factory=list)
@@ -76,12 +81,11 @@ class MainJob:
     def run(self) -> None:
         """All steps."""
         with self._step("get the scans"):
-            paths = {scan: scan.fetch() for scan in (A, B)}
+            paths = {scan: scan.fetch() for scan in (self.a, self.b)}
         self.download_seconds = self.seconds["get the scans"]
         session = open_session()
         a, b = (self._load(session.scene, scan, path) for scan, path in paths.items())
         start = Bundle.open(self.bundle or resources.path("models", "brain-start"))
-        tree = split_tree(start.tree)
         with WorkerClient(SubprocessTransport(worker_command(), environment())) as client:
             for one in (a, b):
                 with self._step(f"segment {one.scan.name} with {start.id}"):
@@ -89,7 +93,8 @@ class MainJob:
             with self._step("put the result into the scene"):
                 prediction = self._into_scene(a, a.before)
             with self._step(f"paint {len(NEW)} subclasses of the {PARENT} in {strokes.SLICES} slices"):
-                annotation, drawn = self._annotate(a, prediction, tree)
+                annotation, drawn = self._annotate(a, prediction)
+                tree = tree_of(annotation)
             with self._step("export the annotation"):
                 dataset = self._export(annotation, a, tree)
             with self._step("fine-tune"):
@@ -134,24 +139,25 @@ class MainJob:
             affine=result.affine,
         )
 
-    def _annotate(self, a: Loaded, prediction: Any, tree: LabelTree) -> tuple[Any, dict[int, np.ndarray]]:
-        """Start from the whole prediction, add the subclasses, paint them from the reference in a few slices."""
-        annotation = annotation_from_prediction(prediction, superclasses_only=False, name="annotation of scan A")
-        tree_store.write_tree(annotation, tree)
-        reference = a.scan.reference_map(tree)
-        values = {tree.node(name).value: name for name in NEW}
-        slices = strokes.choose_slices(np.isin(reference, list(values)))
+    def _annotate(self, a: Loaded, prediction: Any) -> tuple[Any, dict[int, np.ndarray]]:
+        """Keep the predicted superclasses, take the parent over, give it subclasses, paint them in a few slices."""
+        annotation = annotation_from_prediction(prediction, superclasses_only=True, name="annotation of scan A")
+        take_over(annotation, PARENT)
         drawn: dict[int, np.ndarray] = {}
         with RefineSession(annotation, a.node) as session:
+            for leaf in NEW_LEAVES:
+                red, green, blue = leaf["color"]
+                session.add_subclass(PARENT, leaf["name"], (red, green, blue), leaf["value"])
+            reference = a.scan.reference_map(session.tree)
+            values = [leaf["value"] for leaf in NEW_LEAVES]
+            slices = strokes.choose_slices(np.isin(reference, values))
             session.enter(PARENT)
-            for value, name in values.items():
-                session.paint(name, strokes.draw(reference, value, slices))
-            for value, name in values.items():
-                drawn[value] = session.voxels(name)
+            for leaf in NEW_LEAVES:
+                session.paint(leaf["name"], strokes.draw(reference, leaf["value"], slices))
+            for leaf in NEW_LEAVES:
+                drawn[leaf["value"]] = session.voxels(leaf["name"])
         voxels = sum(int(mask.sum()) for mask in drawn.values())
-        print(
-            f"   {voxels} voxels in slices {', '.join(map(str, slices))}; what lies outside the predicted {PARENT} is not painted"
-        )
+        print(f"   {voxels} voxels in slices {', '.join(map(str, slices))}, all inside the predicted {PARENT}")
         return annotation, drawn
 
     def _export(self, annotation: Any, a: Loaded, tree: LabelTree) -> Path:
@@ -234,7 +240,9 @@ class MainJob:
         )
         self._draw(a, b, tree, drawn)
         self.written += [("table", self.out / "table.md"), ("picture", self.out / "demo.png")]
-        print(f"\nA: {A.what}\nB: {B.what}\nDice in percent against samseg's label maps (Testing/demo/reference)\n")
+        print(
+            f"\nA: {a.scan.what}\nB: {b.scan.what}\nDice in percent against samseg's label maps (Testing/demo/reference)\n"
+        )
         print(text)
         for what, path in self.written:
             print(f"{what:<48} {path}")
@@ -248,7 +256,8 @@ class MainJob:
         cut = int(np.argmax(np.any(list(drawn.values()), axis=0).sum(axis=(0, 2))))
         world = (a.volume.affine @ [0, cut, 0, 1])[:3]
         same = round(float((np.linalg.inv(b.volume.affine) @ [*world, 1])[1]))
-        deep = round(float(np.argwhere(b.after.labels == tree.node("thalamus").value)[:, 2].mean()))
+        deepest = b.after.labels == tree.node("thalamus").value
+        deep = round(float(np.argwhere(deepest if deepest.any() else b.after.superclass >= 0)[:, 2].mean()))
         head_a, head_b = (picture.bounding_box(one.after.superclass > 0, 6) for one in (a, b) if one.after)
         panels = []
         low_a, low_b = head_a[1].start, head_b[1].start

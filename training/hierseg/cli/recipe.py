@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
     train = steps.add_parser("train", help="train, or go on where a stopped training was")
     train.add_argument("--maps", type=Path, required=True)
     train.add_argument("--out", type=Path, required=True, help="run folder")
-    train.add_argument("--iterations", type=int, default=4000)
+    train.add_argument("--iterations", type=int, default=3400)
     train.add_argument("--seed", type=int, default=7)
     train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from hierseg.labeltree import LabelTree
+from hierseg.labeltree import LabelTree, Node
 
 _PARALLEL_TOLERANCE = 1e-2
 """Grids count as parallel if no voxel is moved by more than this fraction of a voxel by it."""
@@ -216,8 +216,9 @@ def resample_labels(
 ) -> np.ndarray:
     """Resample a label map by votes, so that thin strokes survive downsampling.
 
-    Every labelled source voxel votes for the target voxel that it falls in; the majority of the labelled votes wins,
-    the earlier node in the tree on a tie.  Along axes that get finer, and wherever nobody voted, the nearest source
+    Every labelled source voxel votes for the target voxel that it falls in.  The majority of the labelled votes wins,
+    from the top of the tree down, so that a coarse label supports the finer ones in it; the earlier node in the tree
+    on a tie.  Along axes that get finer, and wherever nobody voted, the nearest source
     voxel counts.  Outside of the source everything is unlabelled.
 
     Args:
@@ -262,16 +263,35 @@ def resample_labels(
 
 
 def _majority(labels: np.ndarray, flat: np.ndarray, size: int, tree: LabelTree) -> np.ndarray:
-    """The most frequent node value among the labelled voxels of each target voxel; ``unlabelled`` where there is none."""
+    """The node that the labelled voxels of each target voxel elect; ``unlabelled`` where there is none.
+
+    The election goes down the tree: of a node's children, the one with the most votes at or below it is taken, as
+    long as there is any.  A coarse label does not vote against the finer one of its neighbor, which it includes: else
+    a stroke in one thin slice would lose to the parent's label in the slice beside it.
+    """
     result = np.full(size, tree.unlabelled, dtype=np.int64)
-    most = np.zeros(size, dtype=np.int64)
-    present = set(np.unique(labels).tolist())
-    for node in tree.nodes:
-        if node.value in present:
-            votes = np.bincount(flat[labels == node.value], minlength=size)
+
+    def elect(parent: Node | None, values: np.ndarray, target: np.ndarray) -> None:
+        """``values`` and ``target`` of the voxels at or below ``parent``; its children are elected among them."""
+        children = tree.children(parent)
+        below = [(child, (child, *tree.descendants(child))) for child in children]
+        branch = tree.lookup({node.value: number for number, (_, nodes) in enumerate(below) for node in nodes}, -1)[
+            values
+        ]
+        won = result[target] == (tree.unlabelled if parent is None else parent.value)
+        values, target, branch = values[won], target[won], branch[won]
+        most = np.zeros(size, dtype=np.int64)
+        for number, child in enumerate(children):
+            votes = np.bincount(target[branch == number], minlength=size)
             better = votes > most
-            result[better] = node.value
+            result[better] = child.value
             most[better] = votes[better]
+        for number, child in enumerate(children):
+            if not tree.is_leaf(child) and (chosen := branch == number).any():
+                elect(child, values[chosen], target[chosen])
+
+    known = labels != tree.unlabelled
+    elect(None, labels[known], np.broadcast_to(flat, labels.shape)[known])
     return result
 
 
