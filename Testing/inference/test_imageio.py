@@ -60,6 +60,18 @@ def test_frames_and_trailing_axes(tmp_path: Path, ending: str) -> None:
     assert single.frames is None
 
 
+@pytest.mark.parametrize("ending", ["nii.gz", "nrrd", "mha"])
+def test_a_damaged_byte_in_a_compressed_file_is_seen(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    write_volume(path, np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32), OBLIQUE)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 50] = bytes(50)
+    path.write_bytes(bytes(content))
+    with pytest.raises(ImageError, match=f"a.{ending}: the image is damaged"):
+        read_volume(path)
+
+
 def test_nifti_in_micrometers_with_quaternion_only(tmp_path: Path) -> None:
     affine = np.diag([-500.0, 500.0, 700.0, 1.0])
     image = nib.Nifti1Image(cube(3, 4, 5), affine)

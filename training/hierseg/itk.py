@@ -6,6 +6,8 @@ Arrays leave this module as ``(x, y, z[, t])`` with a RAS affine, and come in so
 from __future__ import annotations
 
 import contextlib
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,8 +25,32 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ImageError: voxels are colors, vectors or complex.
         RuntimeError: from ITK, the file cannot be read.
+        zlib.error, EOFError: its compressed voxels are damaged or cut short.
     """
-    return _from_itk(sitk.ReadImage(str(path)), path)
+    image = sitk.ReadImage(str(path))
+    _check_compressed(path)
+    return _from_itk(image, path)
+
+
+def _check_compressed(path: Path) -> None:
+    """Compare compressed voxels with the checksum behind them, which ITK does not do."""
+    with open(path, "rb") as file:
+        start = file.read(2**16)
+        nrrd = start.startswith(b"NRRD")
+        end = re.search(rb"\r?\n\r?\n" if nrrd else rb"ElementDataFile = LOCAL\r?\n", start)
+        if end is None:
+            return
+        header = start[: end.start()]
+        compressed = rb"(?m)^encoding: *gz(ip)?\s*$" if nrrd else rb"(?m)^CompressedData = True\s*$"
+        if not re.search(compressed, header) or re.search(rb"(?m)^data ?file:", header):
+            return
+        file.seek(end.end())
+        stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip in NRRD, zlib in MetaImage
+        while not stream.eof:
+            block = file.read(2**16)
+            if not block:
+                raise EOFError("the compressed voxels end too early")
+            stream.decompress(block)
 
 
 def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
