@@ -25,6 +25,9 @@ CARD = "docs/README.md"
 LICENSE = "LICENSE"
 REQUIRED_FILES = (METADATA, INFERENCE, CONFIG, TREE, WEIGHTS, CARD, LICENSE)
 
+NETWORKS = ("HierarchicalSegmenter",)
+"""The closed list of networks."""
+
 NORMALIZATIONS: dict[str, tuple[str, ...]] = {
     "percentile": ("lower", "upper"),
     "zscore": (),
@@ -169,6 +172,7 @@ def check_config(config: Mapping[str, Any], where: Path) -> None:
         raise refuse("channels", "list at least one image channel")
     for channel in channels:
         _check_channel(channel, where)
+    _check_agreement(network, dims, channels, where)
     orientation = config.get("orientation")
     if (
         not isinstance(orientation, str)
@@ -196,6 +200,20 @@ def check_config(config: Mapping[str, Any], where: Path) -> None:
         raise refuse("thresholds", "give an object of node names or paths and numbers from 0 to 1")
     if not isinstance(config.get("modality", ""), str):
         raise refuse("modality", "give a text such as MR or CT")
+
+
+def _check_agreement(network: Mapping[str, Any], dims: int, channels: list[Any], where: Path) -> None:
+    """What the network takes must be what the rest of the file prepares for it."""
+    if network["name"] not in NETWORKS:
+        raise BundleError(
+            f"{where}: the network is '{network['name']}'; this program builds {', '.join(NETWORKS)} only: update it, or get a matching bundle."
+        )
+    arguments = network.get("arguments", {})
+    for key, other, found in (("in_channels", "channels", len(channels)), ("spatial_dims", "spatial_dims", dims)):
+        if key in arguments and arguments[key] != found:
+            raise BundleError(
+                f"{where}: the network's '{key}' is {arguments[key]!r}, but '{other}' makes it {found}; get the bundle again."
+            )
 
 
 def _check_channel(channel: Any, where: Path) -> None:

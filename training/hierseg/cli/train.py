@@ -51,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    from hierseg.cli.predict import open_bundle
     from hierseg.engine import train
     from hierseg.engine.config import parse_overrides, read_config_file
 
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         result = train(
             arguments.dataset, arguments.out, settings,
-            init=_find_bundle(arguments.init) if arguments.init else None,
+            init=open_bundle(arguments.init) if arguments.init else None,
             resume=arguments.resume, progress=bar, device=arguments.device, threads=arguments.threads, name=arguments.name,
         )  # fmt: skip
     finally:
@@ -83,6 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
         }, ensure_ascii=False))  # fmt: skip
         return 0
     print(f"{result.state.capitalize()} after {result.iterations} iterations. The model: {result.bundle}")
+    if bar is None:
+        for note in result.notes:
+            print(f"  {note}")
     if scores is None:
         print("Not measured: no validation case.")
     else:
@@ -90,21 +94,6 @@ def run(arguments: argparse.Namespace) -> int:
         for node, score in scores.items():
             print(f"  {node:<{width}}  {'not in the reference' if score is None else f'Dice {score:.3f}'}")
     return 0
-
-
-def _find_bundle(given: str) -> str:
-    """A bundle's folder, given as such or as the name (or name@version) of an installed or shipped model."""
-    from pathlib import Path
-
-    from hierseg.resources import all_model_folders
-
-    if Path(given).exists() or "/" in given:
-        return given
-    for folder in all_model_folders():
-        for candidate in (folder / given, *sorted(folder.glob(f"{given}@*"), reverse=True)):
-            if candidate.is_dir():
-                return str(candidate)
-    return given
 
 
 class _Bar:

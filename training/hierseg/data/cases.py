@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hierseg.data.preprocess import Preprocessor
+from hierseg.data.resampling import same_grid
 from hierseg.dataset import Case, Dataset
 from hierseg.errors import DatasetError, ImageError, LabelTreeError, TrainingError
 from hierseg.imageio import read_label, read_volume
@@ -95,18 +96,30 @@ def load_case(dataset: Dataset, case: Case, preprocessor: Preprocessor, *, need_
         volumes = [read_volume(path) for path in dataset.image_paths(case)]
         prepared = preprocessor.image(volumes)
         path = dataset.label_path(case)
+        notes = list(prepared.notes)
+        elsewhere = False
         if path is None:
             label = np.full(prepared.array.shape[1:], tree.unlabelled, dtype=tree.dtype)
         else:
-            label = preprocessor.label(read_label(path, tree), prepared, tree).astype(tree.dtype)
+            given = read_label(path, tree)
+            elsewhere = not same_grid(given.shape, given.affine, prepared.source.shape, prepared.source.affine)
+            label = preprocessor.label(given, prepared, tree).astype(tree.dtype)
     except (ImageError, DatasetError, LabelTreeError) as error:
         raise TrainingError(f"case '{case.id}': {error.sentence}", hint=error.hint) from error
     index = VoxelIndex.of(label, tree.unlabelled)
+    if elsewhere and not index.counts and (given.array != tree.unlabelled).any():
+        raise TrainingError(
+            f"case '{case.id}': no labelled voxel of its label map {path} lies in the image {prepared.source.path}; check that both show the same patient and place."
+        )
+    if elsewhere:
+        notes.append(
+            f"case '{case.id}': the label map {path} lies on another grid than the image and was brought onto it; voxels that it does not cover are unlabelled."
+        )
     if need_label and not index.counts:
         raise TrainingError(
             f"case '{case.id}': its label map {path or '(none)'} has no labelled voxel; annotate it, or take the case out of the dataset."
         )
-    return TrainingCase(case.id, prepared.array, label, prepared.affine, index, tuple(prepared.notes))
+    return TrainingCase(case.id, prepared.array, label, prepared.affine, index, tuple(notes))
 
 
 def subclass_values(tree: LabelTree) -> set[int]:

@@ -307,6 +307,16 @@ def _unknown(key: str, known: list[str], prefix: str) -> str:
     return f"the configuration has the unknown key '{prefix}{key}'; the nearest known key is '{'' if prefix == '' else prefix}{nearest}'."
 
 
+_WANTED: dict[Any, str] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    dict: "a group of 'key: value'",
+}
+
+
 def _convert(value: Any, hint: Any, name: str) -> Any:
     """Check a plain value against a type hint; lists become tuples, integers become floats where a float is due."""
     options = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
@@ -329,8 +339,7 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
         if origin is tuple and isinstance(value, list | tuple):
             return tuple(_convert(item, get_args(option)[0], name) for item in value)
     wanted = " or ".join(
-        "null" if o is type(None) else getattr(o, "__name__", str(o)) if get_origin(o) is None else "a list"
-        for o in options
+        _WANTED.get(o, "a list") if get_origin(o) is None else _WANTED.get(get_origin(o), "a list") for o in options
     )
     raise ConfigError(f"'{name}' is {value!r}; it must be {wanted}.")
 

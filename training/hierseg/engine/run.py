@@ -162,7 +162,7 @@ class Run:
         )  # fmt: skip
         for note in self.notes:
             self.folder.event("note", message=note)
-        self.folder.update(message=" ".join(self.notes), best=self.best_score)
+        self.folder.update(stage="starting", message=" ".join(self.notes), best=self.best_score)
 
     # -- state --------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -66,6 +67,8 @@ class RunFolder:
             # A process that is killed while it writes leaves the temporary file behind.
             if unfinished.name.endswith(tuple(f"-{name}" for name in _WRITTEN)):
                 unfinished.unlink(missing_ok=True)
+            elif unfinished.name.startswith(".tmp-bundle-"):
+                shutil.rmtree(unfinished, ignore_errors=True)
         self._on_status = on_status
         self._lock = threading.Lock()
         self._ended = threading.Event()
