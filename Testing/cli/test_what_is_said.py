@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -11,14 +15,16 @@ import numpy as np
 import pytest
 
 from engine.blobs import TREE, blob, coarsen, save
+from hierseg.atomic import replacing
 from hierseg.bundle import Bundle, write_bundle
 from hierseg.cli import main
 from hierseg.dataset import Dataset
 from hierseg.engine.runfolder import RunFolder
-from hierseg.errors import BundleError
+from hierseg.errors import BundleError, ImageError
 from standins.folders import CONFIG
 from standins.tiny_bundle import write_tiny_bundle
 
+LINUX = sys.platform == "linux"
 SETTINGS = ("iterations=1", "patch_size=[32,16,16]", "width=4", "batch_size=2", "validation.interval=0")
 
 
@@ -121,3 +127,37 @@ def test_a_start_bundle_is_found_by_its_name_as_predict_finds_it(
     assert main([*words, "--init", "tiny", *settings, "--json"]) == 0
     assert "tiny@1.0.0" in (tmp_path / "run" / "bundle" / "docs" / "README.md").read_text()
     assert json.loads(capsys.readouterr().out)["state"] == "finished"
+
+
+def test_a_full_disk_names_the_file_that_the_user_knows(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, replacing(tmp_path / "tree.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "tree.json")
+    assert list(tmp_path.iterdir()) == []
+
+    dataset = Dataset.create(tmp_path / "data", "data", ["MRI"], TREE)
+
+    def refuse(path: Path) -> None:
+        raise ImageError(f"{path}: the disk is full, nothing was written.")
+
+    with pytest.raises(ImageError) as told:
+        dataset.save_case("one", [refuse], None)
+    assert told.value.sentence.startswith(str(dataset.folder / "images" / "one_MRI.nii.gz: the disk is full"))
+
+
+@pytest.mark.skipif(not LINUX, reason="limits the size of files as Linux does")
+def test_a_phantom_that_does_not_fit_leaves_nothing_and_names_no_temporary_file(tmp_path: Path) -> None:
+    command = f"ulimit -f 4; exec {sys.executable} -m hierseg phantom brain --cases 1 --size 32 --out {tmp_path / 'p'}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert str(tmp_path / "p" / "images") in done.stderr
+    assert ".tmp-" not in done.stderr
+    assert ".staging" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LEARNING = ROOT / "training"
 SLICER = ROOT / "HierSubclassSeg"
-VOCABULARY = ("labeltree", "dataset", "bundle", "resources", "errors", "atomic", "worker.protocol")
+VOCABULARY = (
+    "labeltree",
+    "labeltree_format",
+    "dataset",
+    "dataset_format",
+    "transaction",
+    "bundle",
+    "bundle_format",
+    "bundle_files",
+    "resources",
+    "errors",
+    "atomic",
+    "worker.protocol",
+)
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:

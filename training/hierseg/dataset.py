@@ -37,7 +37,7 @@ from hierseg.dataset_format import (
     parse_cases,
     read_content,
 )
-from hierseg.errors import DatasetError
+from hierseg.errors import DatasetError, HiersegError
 from hierseg.labeltree import LabelTree
 
 TREE_NAME = "label_tree.json"
@@ -252,7 +252,10 @@ class Dataset:
                 strict=True,
             ):
                 staged = change.stage(relative)
-                write(staged)
+                try:
+                    write(staged)
+                except HiersegError as error:
+                    raise error.about(staged, self.folder / relative) from error
                 if not staged.is_file() or staged.stat().st_size == 0:
                     raise DatasetError(
                         f"{self.folder / relative}: nothing was written for case '{case_id}'; check the image and save the case again."

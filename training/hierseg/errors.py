@@ -21,6 +21,10 @@ class HiersegError(Exception):
         self.sentence = sentence
         self.hint = hint
 
+    def about(self, staged: object, shown: object) -> HiersegError:
+        """The same error, which names the place that the user knows instead of a temporary one."""
+        return type(self)(self.sentence.replace(str(staged), str(shown)), hint=self.hint)
+
     @property
     def kind(self) -> str:
         """The name of the class, as the worker sends it."""

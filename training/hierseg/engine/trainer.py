@@ -101,9 +101,14 @@ def train(
             _fail(folder, "stopped", "Interrupted; go on with --resume.")
             raise
         except OSError as error:
-            sentence = f"{error.filename or folder.folder}: {error.strerror or error}; the last checkpoint is kept, go on with --resume."
+            again = (
+                "go on with --resume (the last checkpoint is kept)"
+                if folder.last.exists()
+                else "start the training again"
+            )
+            sentence = f"{error.filename or folder.folder}: {error.strerror or error}; mend that and {again}."
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                sentence = f"{folder.folder}: the disk is full; free some space and go on with --resume (the last checkpoint is kept)."
+                sentence = f"{folder.folder}: the disk is full; free some space and {again}."
             _fail(folder, "failed", sentence)
             raise TrainingError(sentence) from error
         except torch.OutOfMemoryError as error:

@@ -20,7 +20,7 @@ import numpy as np
 
 from hierseg import resources
 from hierseg.dataset import Dataset
-from hierseg.errors import ConfigError, DatasetError
+from hierseg.errors import ConfigError, DatasetError, HiersegError
 from hierseg.imageio import write_volume
 from hierseg.labeltree import LabelTree
 from hierseg.phantoms.acdc import AcdcPhantom
@@ -227,5 +227,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         if out.exists():
             out.rmdir()
         os.replace(staged, out)
+    except HiersegError as error:
+        raise error.about(staged, out) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
