@@ -10,13 +10,26 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hierseg.engine.config import TrainConfig
+from hierseg.errors import ConfigError
+from hierseg.labeltree import LabelTree, Node
 from hierseg.networks import HierarchicalSegmenter
+from hierseg.networks.heads import SeparateHeads
 
 
-def build_optimizer(model: HierarchicalSegmenter, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum; the trunk is a group of its own, so that it can learn more slowly."""
-    if config.freeze == "trunk":
+def build_optimizer(
+    model: HierarchicalSegmenter, config: TrainConfig, start_tree: LabelTree | None = None
+) -> torch.optim.SGD:
+    """SGD with momentum; the trunk is a group of its own, so that it can learn more slowly.
+
+    Args:
+        model: what is frozen stops requiring gradients.
+        config: says what is frozen.
+        start_tree: of the model that training started from; ``freeze: others`` compares with it.
+    """
+    if config.freeze in ("trunk", "others"):
         model.trunk.requires_grad_(requires_grad=False)
+    if config.freeze == "others":
+        freeze_unchanged(model, start_tree)
     groups = [
         {"params": [p for p in model.trunk.parameters() if p.requires_grad], "factor": config.learning_rate_trunk},
         {"params": [p for p in model.heads.parameters() if p.requires_grad], "factor": 1.0},
@@ -27,6 +40,41 @@ def build_optimizer(model: HierarchicalSegmenter, config: TrainConfig) -> torch.
         momentum=config.momentum,
         weight_decay=config.weight_decay,
     )
+
+
+def freeze_unchanged(model: HierarchicalSegmenter, start_tree: LabelTree | None) -> None:
+    """Freeze the branches of the top-level nodes whose part of the tree is as it was in the start model.
+
+    Separate normalization gives every superclass a branch of its own; with the trunk frozen as well, a superclass can
+    get subclasses while the logits of all others stay bit for bit what they were.
+
+    Raises:
+        ConfigError: there is no start model, the network has one branch for all, or nothing in the tree is new.
+    """
+    if start_tree is None:
+        raise ConfigError(
+            "'freeze: others' keeps what a start model knows; give one by --init, or choose another 'freeze'."
+        )
+    if not isinstance(model.heads, SeparateHeads):
+        raise ConfigError(
+            "'freeze: others' needs a network with separate normalization; choose 'freeze: trunk' instead."
+        )
+    unchanged = [_subtree(model.tree, node) == _subtree(start_tree, node) for node in model.tree.top_level]
+    if all(unchanged):
+        raise ConfigError(
+            "'freeze: others' trains the superclasses that are new or got subclasses, but the dataset's label tree is that of the "
+            "start model; choose another 'freeze'."
+        )
+    for kept, *parts in zip(unchanged, model.heads.branches, model.heads.superclass, model.heads.leaf, strict=True):
+        for part in parts if kept else ():
+            part.requires_grad_(requires_grad=False)
+
+
+def _subtree(tree: LabelTree, top: Node) -> list[str] | None:
+    """Paths at and below a top-level node; None if the tree has no such node."""
+    if top.path not in tree:
+        return None
+    return [top.path, *(node.path for node in tree.descendants(top.path))]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, iteration: int) -> float:
@@ -44,7 +92,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, ite
 def set_training_mode(model: HierarchicalSegmenter, config: TrainConfig) -> None:
     """Training mode, with what the configuration freezes kept as it is.
 
-    ``norm``: batch normalization uses the statistics that it came with, so that few, one-sided patches cannot spoil
+    ``norm`` and ``others``: batch normalization uses the statistics that it came with, so that few, one-sided patches cannot spoil
     them.  A layer that never saw a batch has none to keep, and goes on collecting them.
     """
     model.train()
