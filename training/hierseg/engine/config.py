@@ -127,7 +127,8 @@ class TrainConfig:
         learning_rate, momentum, weight_decay, schedule, warmup, gradient_clip: stochastic gradient descent;
             ``schedule`` is ``linear``, ``poly`` or ``constant``, ``warmup`` counts iterations.
         learning_rate_trunk: factor on the learning rate of the trunk.
-        freeze: ``none``, ``trunk`` (its weights stay) or ``norm`` (batch normalization keeps its statistics).
+        freeze: ``none``, ``trunk`` (its weights stay), ``norm`` (batch normalization keeps its statistics) or ``others``
+            (both, and so do the branches of all top-level nodes whose subclasses are those of the start model).
         ema: decay of the averaged weights that are validated and published, or None.
         seed: of everything random.
         deterministic: refuse GPU operations whose result may differ from run to run.
@@ -182,6 +183,11 @@ class TrainConfig:
         """2 or 3, by the length of the patch size."""
         return len(self.patch_size)
 
+    @property
+    def needs_start(self) -> bool:
+        """Whether training goes on comparing with the model that it started from."""
+        return self.losses.keep > 0 or self.freeze == "others"
+
     def to_dict(self) -> dict[str, Any]:
         """As it is written to ``config.yaml`` and into checkpoints: plain values only."""
         plain: dict[str, Any] = _plain(dataclasses.asdict(self))
@@ -205,7 +211,7 @@ class TrainConfig:
 _CHOICES = {
     "method": ("ess", "two_head"),
     "schedule": ("linear", "poly", "constant"),
-    "freeze": ("none", "trunk", "norm"),
+    "freeze": ("none", "trunk", "norm", "others"),
     "cache": ("memory", "disk", "none"),
     "mix.mode": ("full", "mixup", "pseudo", "off"),
     "amp": ("auto", True, False),

@@ -130,7 +130,7 @@ class Run:
             batches=Batches(caches[0], sampler, config, dataset.tree),
             model=model,
             method=method,
-            optimizer=build_optimizer(model, config),
+            optimizer=build_optimizer(model, config, None if start_model is None else start_model.tree),
             average=None if config.ema is None else AveragedWeights(model, config.ema),
             scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
             precision=precision,
@@ -294,11 +294,11 @@ def _start(
 ) -> tuple[HierarchicalSegmenter | None, str | None, list[str]]:
     """The model that training starts from, its id, and what was matched.
 
-    It is kept in the run folder where knowledge keeping needs it, so that a resumed run does not depend on the bundle.
+    It is kept in the run folder where knowledge keeping or freezing needs it, so that a resumed run does not depend on the bundle.
     """
     kept = folder.folder / "start.pt"
     if saved is not None:
-        if config.losses.keep <= 0:
+        if not config.needs_start:
             return None, saved["start_id"], []
         content = load_checkpoint(kept)
         model_ = build_network(LabelTree.from_dict(json.loads(content["tree"])), content["network"])
@@ -307,7 +307,7 @@ def _start(
     if start is None:
         return None, None, []
     found, said = start_from(model, start)
-    if config.losses.keep > 0:
+    if config.needs_start:
         save_checkpoint(
             kept,
             {"tree": start.tree.canonical_json, "network": dict(start.config["network"]), "model": found.state_dict()},
