@@ -140,9 +140,9 @@ class MainJob:
         )
 
     def _annotate(self, a: Loaded, prediction: Any) -> tuple[Any, dict[int, np.ndarray]]:
-        """Keep the predicted superclasses, take the parent over, give it subclasses, paint them in a few slices."""
+        """Keep the predicted superclasses, take over what lies in the parent's, add subclasses, paint them in a few slices."""
         annotation = annotation_from_prediction(prediction, superclasses_only=True, name="annotation of scan A")
-        take_over(annotation, PARENT)
+        take_over(annotation, tree_of(annotation).top_of(PARENT))
         drawn: dict[int, np.ndarray] = {}
         with RefineSession(annotation, a.node) as session:
             for leaf in NEW_LEAVES:

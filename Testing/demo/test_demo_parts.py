@@ -39,12 +39,18 @@ def test_strokes_lie_inside_their_structure_and_in_few_slices() -> None:
         assert set(np.nonzero(mask)[strokes.AXIS]) <= set(slices)
 
 
-def test_a_thick_stroke_keeps_away_from_the_border_of_its_structure() -> None:
+def test_a_stroke_is_the_middle_of_its_structure_and_no_larger_than_needed() -> None:
     reference = np.zeros((30, 3, 30), np.uint8)
     reference[5:25, 1, 5:25] = CORTEX
     mask = strokes.draw(reference, CORTEX, [1])
-    assert mask[6:24, 1, 6:24].all()
-    assert mask.sum() == 18 * 18
+    assert mask[10:20, 1, 10:20].all()
+    assert mask.sum() == 10 * 10
+
+
+def test_a_thin_structure_is_painted_whole() -> None:
+    reference = np.zeros((30, 3, 30), np.uint8)
+    reference[5:25, 1, 5:7] = WHITE
+    assert strokes.draw(reference, WHITE, [1]).sum() == 40
 
 
 def test_nearest_stroke_is_nearest_in_the_patient_not_in_the_array() -> None:

@@ -26,7 +26,7 @@ from HierSubclassSegLib.scene.storage import load_scene, load_segmentation
 from HierSubclassSegLib.scene.tree_store import node_of, read_tree, segments
 
 SPLIT = scans.split_tree(LabelTree.load(resources.path("label_trees", "brain_start")))
-MEANS = {0: (0.0, 0.01), 1: (0.55, 0.03), 2: (0.9, 0.03), 16: (0.4, 0.03), 17: (0.35, 0.02), 18: (0.7, 0.02)}
+MEANS = {0: (0.0, 0.01), 1: (0.7, 0.01), 2: (0.95, 0.01), 17: (0.4, 0.01), 18: (0.25, 0.01)}
 
 
 def anatomy(shift: int) -> np.ndarray:
@@ -82,12 +82,12 @@ def start_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     dataset.save_case("third", [writer(image)], writer(labels))
     settings = {
-        "iterations": 120,
+        "iterations": 150,
         "batch_size": 1,
         "patch_size": [32, 32, 32],
         "width": 4,
         "method": "two_head",
-        "learning_rate": 0.05,
+        "learning_rate": 0.2,
         "validation": {"fraction": 0.0, "interval": 0},
         "augmentation": {"affine_probability": 0.0, "intensity_probability": 0.0},
     }

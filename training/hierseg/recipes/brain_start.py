@@ -89,7 +89,7 @@ def pack(checkpoint: Path, out: Path, results: Mapping[str, Any] | None) -> Bund
         "name": "brain-start",
         "version": "0.1.0",
         "task": "Whole-brain segmentation into 4 regions and 16 structures along a label tree",
-        "description": "A small model for brain MRI of any contrast, trained on synthetic images only. A start to fine-tune from.",
+        "description": "A small model for brain MRI, best T1-weighted, trained on synthetic images only. A start to fine-tune from.",
         "authors": "HierSubclassSeg contributors",
         "copyright": "Copyright HierSubclassSeg contributors",
         "intended_use": "Research only, not for diagnosis. A starting point for fine-tuning on own annotations.",
@@ -118,11 +118,12 @@ A small whole-brain model to start from: four regions (cerebrum, deep gray matte
 sixteen structures in them; left and right are not told apart. **Research only, not for diagnosis.**
 
 ## Input
-One MRI volume of a whole head or brain, any contrast, any orientation; it is resampled to 2 mm.
+One MRI volume of a whole head or brain in any orientation, best T1-weighted; it is resampled to 2 mm.
 
 ## Training
 {iterations} patches of 64³ voxels at 2 mm, all of them synthetic: class maps with random intensities, blur, bias field,
-slices up to 6 mm, noise and gamma. The class maps are {len(ATLAS_SEEDS) * MAPS_PER_SEED} random warps of the deformable
+slices up to 6 mm, noise and gamma. Five in six have the order of gray, white and fluid of a T1 scan, a tenth that order
+inverted, the rest any contrast. The class maps are {len(ATLAS_SEEDS) * MAPS_PER_SEED} random warps of the deformable
 atlas in samseg 0.4a0 (MIT; 20 subjects) and one living subject's label map in clabtoolkit 0.6.0 (Apache-2.0), warped
 anew for every patch. No real image was used. One patch an iteration, AdamW, cross-entropy and Dice on both outputs,
 averaged weights; two cores of a CPU. Made with hierseg {__version__} by `hierseg recipe brain-start build`, `train`, `bundle`.
