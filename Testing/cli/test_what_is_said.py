@@ -125,7 +125,7 @@ def test_a_start_bundle_is_found_by_its_name_as_predict_finds_it(
         "--quiet",
     ]
     assert main([*words, "--init", "tiny", *settings, "--json"]) == 0
-    assert "tiny@1.0.0" in (tmp_path / "run" / "bundle" / "docs" / "README.md").read_text()
+    assert "tiny@1.0.0" in (tmp_path / "run" / "bundle" / "docs" / "README.md").read_text(encoding="utf-8")
     assert json.loads(capsys.readouterr().out)["state"] == "finished"
 
 
