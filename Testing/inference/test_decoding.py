@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hierseg.data.preprocess import Geometry
 from hierseg.errors import BundleError, ConfigError, LabelTreeError
 from hierseg.inference import Cancelled, Probabilities, decode, restore
-from hierseg.inference.decode import leaf_top
 from hierseg.labeltree import LabelTree
 from standins.known_network import brain_tree
 
@@ -80,16 +79,46 @@ def test_restoring_by_boxes_is_the_argmax_of_resampled_probabilities(seed: int, 
         )
 
     top, leaf = at(probabilities.superclass), at(probabilities.leaf)
-    owner = leaf_top(TREE)
-    masked = np.where(owner[:, None, None, None] == top.argmax(axis=0), leaf, -1.0)
+    values = {node.name: leaf[row].sum(axis=0) for node, row in zip(TREE.nodes, TREE.membership, strict=True)}
+    values |= {node.name: channel for node, channel in zip(TREE.top_level, top, strict=True)}
+    chosen, clear = np.full(top.shape[1:], ""), np.ones(top.shape[1:], dtype=bool)
+    chosen = chosen.astype(object)
+    for parent in (None, *sorted((node for node in TREE.nodes if TREE.children(node)), key=lambda node: node.depth)):
+        here = chosen == ("" if parent is None else parent.name)
+        children = TREE.children(parent)
+        stack = np.stack([values[child.name] for child in children])
+        chosen[here] = np.array([child.name for child in children], dtype=object)[stack.argmax(axis=0)][here]
+        if len(children) > 1:  # ties and the negligible are settled otherwise
+            clear &= ~here | (np.diff(np.sort(stack, axis=0)[-2:], axis=0)[0] > 2e-3)
     result = restore(probabilities, np.eye(4), Geometry((8, 10, 12), target), TREE)
-    expected = TREE.leaf_values[masked.argmax(axis=0)]
-    clear = (
-        np.sort(masked, axis=0)[-1] - np.sort(masked, axis=0)[-2] > 2e-3
-    )  # ties and the negligible are settled otherwise
-    clear &= np.sort(top, axis=0)[-1] - np.sort(top, axis=0)[-2] > 1e-5
+    expected = np.vectorize(lambda name: TREE.node(name).value)(chosen)
     np.testing.assert_array_equal(result.labels[clear], expected[clear])
     assert clear.mean() > 0.5
+
+
+def test_dividing_a_structure_does_not_make_it_lose_to_the_one_beside_it() -> None:
+    tree = LabelTree.from_dict(
+        {
+            "format_version": 1,
+            "name": "split",
+            "unlabelled": 255,
+            "nodes": [
+                {"name": "hindbrain", "value": 1},
+                {"name": "brainstem", "value": 2, "parent": "hindbrain"},
+                {"name": "cerebellum", "value": 3, "parent": "hindbrain"},
+                {"name": "cortex", "value": 4, "parent": "cerebellum"},
+                {"name": "white matter", "value": 5, "parent": "cerebellum"},
+            ],
+        }
+    )
+    leaf = torch.tensor([0.4, 0.35, 0.25])[:, None, None, None].expand(3, 2, 2, 2)
+    probabilities = Probabilities(torch.ones(1, 2, 2, 2), leaf)
+    decoded = decode(probabilities, tree)
+    restored = restore(probabilities, np.eye(4), grid((2, 2, 2)), tree)
+    assert set(np.unique(restored.labels)) == {4}
+    assert set(tree.leaf_values[decoded.leaf.numpy()].ravel()) == {4}
+    np.testing.assert_allclose(restored.confidence, 0.35)
+    np.testing.assert_allclose(decoded.confidence, 0.35)
 
 
 def test_superclass_head_decides_where_the_leaves_disagree() -> None:

@@ -1,7 +1,8 @@
 """From probabilities to nodes: the subclass always lies in the predicted superclass.
 
-``hierarchical``: the superclass head decides on the superclass, the leaf head on the leaf among that superclass's
-leaves.  ``leaf``: the leaf head alone decides, as papers score it; the superclass is the leaf's.
+``hierarchical``: the superclass head decides on the superclass; from there the leaf head decides level by level, a node
+being as probable as its leaves together.  So how a structure is divided into subclasses cannot make it lose to
+the structure beside it.  ``leaf``: the leaf head alone decides, as papers score it; the superclass is the leaf's.
 Either way a child never lies outside of its parent.
 """
 
@@ -46,13 +47,61 @@ def decode(probabilities: Probabilities, tree: LabelTree, mode: str = "hierarchi
         confidence, leaf = probabilities.leaf.max(dim=0)
         return Decoded(leaf, top[leaf], confidence)
     superclass = probabilities.superclass.argmax(dim=0)
-    leaf = torch.zeros_like(superclass)
-    best = torch.full_like(probabilities.leaf[0], -1.0)
-    for index in range(len(tree.leaves)):  # leaf by leaf: a masked copy of all channels would double the memory
-        better = (superclass == top[index]) & (probabilities.leaf[index] > best)
-        leaf[better] = index
-        best = torch.where(better, probabilities.leaf[index], best)
-    return Decoded(leaf, superclass, best)
+    node = torch.tensor(top_nodes(tree), device=superclass.device)[superclass]
+    confidence = torch.full_like(probabilities.leaf[0], -1.0)
+    for level in levels(tree):
+        chosen, best = node.clone(), torch.full_like(confidence, -1.0)
+        for step in level:  # node by node: a masked copy of all channels would double the memory
+            value = step.channel(probabilities.leaf)
+            better = (node == step.parent) & (value > best)
+            chosen[better] = step.node
+            best = torch.where(better, value, best)
+        node, confidence = chosen, torch.where(best >= 0, best, confidence)
+    return Decoded(torch.from_numpy(leaf_of_node(tree)).to(node.device)[node], superclass, confidence)
+
+
+class Step(NamedTuple):
+    """A node that competes with its siblings where their parent has been chosen.
+
+    Attributes:
+        node: index in ``tree.nodes``.
+        parent: the same, of its parent; a top-level leaf stands for itself, so that it gets a probability too.
+        leaves: indices in ``tree.leaves`` of the leaves below it, or of itself.
+    """
+
+    node: int
+    parent: int
+    leaves: list[int]
+
+    def channel(self, leaf: torch.Tensor) -> torch.Tensor:
+        """Its probability ``(X, Y, Z)`` from those of all leaves ``(K, X, Y, Z)``."""
+        return leaf[self.leaves[0]] if len(self.leaves) == 1 else leaf[self.leaves].sum(dim=0)
+
+
+def levels(tree: LabelTree) -> list[list[Step]]:
+    """The decisions below the top level, from above: one list a depth; top-level leaves are in the first."""
+    row = {node.name: index for index, node in enumerate(tree.nodes)}
+    column = {leaf.name: index for index, leaf in enumerate(tree.leaves)}
+    found: list[list[Step]] = [[] for _ in range(max(2, *(node.depth for node in tree.nodes)) - 1)]
+    for node in tree.nodes:
+        leaves = [column[leaf.name] for leaf in tree.leaves_under(node)]
+        if node.parent is not None:
+            found[node.depth - 2].append(Step(row[node.name], row[node.parent], leaves))
+        elif tree.is_leaf(node):
+            found[0].append(Step(row[node.name], row[node.name], leaves))
+    return found
+
+
+def top_nodes(tree: LabelTree) -> list[int]:
+    """Index in ``tree.nodes`` of each top-level node."""
+    row = {node.name: index for index, node in enumerate(tree.nodes)}
+    return [row[node.name] for node in tree.top_level]
+
+
+def leaf_of_node(tree: LabelTree) -> np.ndarray:
+    """int64 ``(nodes,)``: index in ``tree.leaves`` of each node; −1 for an inner node."""
+    column = {leaf.name: index for index, leaf in enumerate(tree.leaves)}
+    return np.array([column.get(node.name, -1) for node in tree.nodes], dtype=np.int64)
 
 
 def check_mode(mode: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,14 @@ import torch
 from hierseg.data.preprocess import Geometry
 from hierseg.data.resampling import resample, voxel_map
 from hierseg.errors import BundleError
-from hierseg.inference.decode import check_mode, leaf_top, node_thresholds, path_values
+from hierseg.inference.decode import (
+    check_mode,
+    leaf_of_node,
+    levels,
+    node_thresholds,
+    path_values,
+    top_nodes,
+)
 from hierseg.inference.sliding import Cancelled, Probabilities, Progress
 from hierseg.labeltree import LabelTree
 
@@ -80,16 +87,12 @@ def restore(
     with torch.inference_mode():
         grid = _Grid(probabilities, affine, source)
         steps = _Steps(grid.count(tree, mode) + len(limits), progress, cancelled)
-        top = leaf_top(tree)
         if mode == "leaf":
-            leaf, confidence = _argmax(grid, probabilities.leaf, range(len(tree.leaves)), steps)
+            leaf, confidence = _argmax(grid, probabilities.leaf, steps)
             superclass = leaf
         else:
-            superclass, _ = _argmax(grid, probabilities.superclass, range(len(tree.top_level)), steps)
-            leaf, confidence = _argmax(
-                grid, probabilities.leaf, range(len(tree.leaves)), steps, within=(superclass, top)
-            )
-            _settle(grid, probabilities, leaf, confidence, superclass, top)
+            superclass, _ = _argmax(grid, probabilities.superclass, steps)
+            leaf, confidence = _descend(grid, probabilities, tree, superclass, steps)
         if (superclass < 0).any():
             raise BundleError(
                 "the network's output is not a number (NaN) for some voxels; its weights are damaged, train or get the bundle again."
@@ -135,7 +138,9 @@ class _Grid:
         self.seconds = 0.0
 
     def count(self, tree: LabelTree, mode: str) -> int:
-        return len(tree.leaves) + (len(tree.top_level) if mode == "hierarchical" else 0)
+        if mode == "leaf":
+            return len(tree.leaves)
+        return len(tree.top_level) + sum(len(level) for level in levels(tree))
 
     def box(self, channel: torch.Tensor) -> Box | None:
         """The box of the input's grid outside of which a class is negligible; None if it is so everywhere."""
@@ -197,55 +202,70 @@ def _mapped_box(
     return (parts[0], parts[1], parts[2]) if all(part.start < part.stop for part in parts) else None
 
 
-def _argmax(
-    grid: _Grid,
-    channels: torch.Tensor,
-    indices: Iterable[int],
-    steps: _Steps,
-    within: tuple[torch.Tensor, np.ndarray] | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The class of largest probability (int16, −1 where none) and that probability, on the input's grid.
-
-    With ``within`` = (superclass map, superclass of each class) a class competes only inside its superclass.
-    """
+def _argmax(grid: _Grid, channels: torch.Tensor, steps: _Steps) -> tuple[torch.Tensor, torch.Tensor]:
+    """The class of largest probability (int16, −1 where none) and that probability, on the input's grid."""
     best = torch.zeros(grid.shape, device=grid.device)
     index = torch.full(grid.shape, -1, dtype=torch.int16, device=grid.device)
-    for number in indices:
+    for number, channel in enumerate(channels):
         steps.next()
-        box = grid.box(channels[number])
+        box = grid.box(channel)
         if box is None:
             continue
-        if within is not None and not (within[0][box] == int(within[1][number])).any():
-            continue
-        value = grid.channel(channels[number], box)
+        value = grid.channel(channel, box)
         better = value > best[box]
-        if within is not None:
-            better &= within[0][box] == int(within[1][number])
         index[box].masked_fill_(better, number)
         best[box] = torch.where(better, value, best[box])
     return index, best
 
 
+def _descend(
+    grid: _Grid, probabilities: Probabilities, tree: LabelTree, superclass: torch.Tensor, steps: _Steps
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """From the superclass down, level by level, to a leaf (int16) and its probability, on the input's grid."""
+    node = torch.tensor([*top_nodes(tree), -1], dtype=torch.int16, device=grid.device)[superclass.long()]
+    confidence = torch.zeros(grid.shape, device=grid.device)
+    for level in levels(tree):
+        chosen, best = node.clone(), torch.zeros(grid.shape, device=grid.device)
+        for step in level:
+            steps.next()
+            channel = step.channel(probabilities.leaf)
+            box = grid.box(channel)
+            if box is None:
+                continue
+            within = node[box] == step.parent
+            if not within.any():
+                continue
+            value = grid.channel(channel, box)
+            better = within & (value > best[box])
+            chosen[box].masked_fill_(better, step.node)
+            best[box] = torch.where(better, value, best[box])
+        node, confidence = chosen, torch.where(best > 0, best, confidence)
+    leaf = torch.from_numpy(leaf_of_node(tree).astype(np.int16)).to(grid.device)[node.long()]
+    # A top-level leaf may have been chosen by the superclass head alone; no leaf head gave it a probability then.
+    _settle(grid, probabilities, tree, node, leaf, confidence)
+    return leaf, confidence
+
+
 def _settle(
     grid: _Grid,
     probabilities: Probabilities,
+    tree: LabelTree,
+    node: torch.Tensor,
     leaf: torch.Tensor,
     confidence: torch.Tensor,
-    superclass: torch.Tensor,
-    top: np.ndarray,
 ) -> None:
-    """Voxels whose superclass has no leaf of probability to speak of: the best one at the nearest voxel of the network's grid."""
-    open_voxels = torch.nonzero(leaf < 0)
-    if open_voxels.numel() == 0:
+    """Voxels that got stuck at a node without a leaf of probability to speak of: its best leaf at the nearest voxel of the network's grid."""
+    stuck = torch.nonzero(((leaf < 0) | (confidence <= 0)) & (node >= 0))
+    if stuck.numel() == 0:
         return
-    places = np.rint(open_voxels.cpu().numpy() @ grid.to_inner[:3, :3].T + grid.to_inner[:3, 3]).astype(np.int64)
+    places = np.rint(stuck.cpu().numpy() @ grid.to_inner[:3, :3].T + grid.to_inner[:3, 3]).astype(np.int64)
     x, y, z = torch.from_numpy(np.clip(places, 0, np.array(grid.inner) - 1).T).to(grid.device)
     values = probabilities.leaf[:, x, y, z]
-    owner = torch.from_numpy(top).to(grid.device)
-    values = values.masked_fill(owner[:, None] != superclass[tuple(open_voxels.T)].long(), -1.0)
+    below = torch.from_numpy(np.ascontiguousarray(tree.membership.T)).to(grid.device)
+    values = values.masked_fill(~below[:, node[tuple(stuck.T)].long()], -1.0)
     value, choice = values.max(dim=0)
-    leaf[tuple(open_voxels.T)] = choice.to(leaf.dtype)
-    confidence[tuple(open_voxels.T)] = value
+    leaf[tuple(stuck.T)] = choice.to(leaf.dtype)
+    confidence[tuple(stuck.T)] = value
 
 
 def _accepted_depth(
