@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from hierseg.data.preprocess import Preprocessor, normalize
+from hierseg.data.preprocess import Preprocessor, central_half, normalize
 from hierseg.data.resampling import resample, resample_labels
 from hierseg.errors import ConfigError, ImageError
 from hierseg.imageio import Volume
@@ -129,6 +129,42 @@ def test_normalizations() -> None:
     assert torch.equal(normalize(image, {"type": "none"}), image)
     with pytest.raises(ConfigError, match="histogram"):
         normalize(image, {"type": "histogram"})
+
+
+def head(scalp: float) -> torch.Tensor:
+    """A ball of tissue at 0.4..0.6 in a thin bright shell, off center in dark, noisy air."""
+    generator = torch.Generator().manual_seed(0)
+    place = torch.stack(torch.meshgrid(*[torch.arange(48.0)] * 3, indexing="ij"))
+    radius = (place - torch.tensor([20.0, 24.0, 26.0]).view(3, 1, 1, 1)).norm(dim=0)
+    image = 0.02 * torch.rand(48, 48, 48, generator=generator)
+    image[radius < 16] = 0.4 + 0.2 * torch.rand(int((radius < 16).sum()), generator=generator)
+    image[(radius >= 16) & (radius < 18)] = scalp
+    return image
+
+
+def test_percentiles_of_the_center_do_not_follow_the_scalp() -> None:
+    how = {"type": "center_percentile", "lower": 0.5, "upper": 99.5}
+    dim, bright = normalize(head(0.7), how), normalize(head(3.0), how)
+    assert torch.allclose(dim[20, 24, 26], bright[20, 24, 26], atol=0.02)
+    assert bright[20, 24, 26] > 0  # tissue uses the range from 0 to 1 ...
+    assert bright[20, 24, 20:32].max() > 0.8
+    assert bright.max() == 1  # ... and what is brighter is clipped
+    whole = {"type": "percentile", "lower": 0.5, "upper": 99.5}
+    assert normalize(head(3.0), whole)[20, 24, 20:32].max() < 0.3
+
+
+def test_the_central_half_is_found_anywhere_and_in_any_shape() -> None:
+    image = torch.zeros(40, 30, 20)
+    image[10:30, 8:28, 2:18] = 1.0
+    image[0, 0, 0] = 50.0  # a bright voxel in the air does not count
+    box = central_half(image)
+    assert [
+        abs(part.start - start) <= 1 and abs(part.stop - stop) <= 1
+        for part, start, stop in zip(box, (15, 13, 6), (25, 23, 14), strict=True)
+    ] == [True] * 3
+    for shape in ((1, 1, 1), (5, 1, 1), (2, 3, 4)):
+        for flat in (torch.zeros(shape), torch.rand(shape)):
+            assert flat[central_half(flat)].numel() >= 1
 
 
 # -- label maps -----------------------------------------------------------------------------------------------------

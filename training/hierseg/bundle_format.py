@@ -30,6 +30,7 @@ NETWORKS = ("HierarchicalSegmenter",)
 
 NORMALIZATIONS: dict[str, tuple[str, ...]] = {
     "percentile": ("lower", "upper"),
+    "center_percentile": ("lower", "upper"),
     "zscore": (),
     "range": ("lower", "upper"),
     "none": (),

@@ -201,7 +201,8 @@ def normalize(image: torch.Tensor, how: Mapping[str, Any]) -> torch.Tensor:
     Args:
         image: any shape, floats.
         how: ``{"type": "percentile", "lower": 0.5, "upper": 99.5}`` (percentiles of the voxels above the minimum
-            become 0 and 1, clipped), ``{"type": "zscore"}`` (mean 0 and deviation 1 over the nonzero voxels, zeros
+            become 0 and 1, clipped), ``{"type": "center_percentile", ...}`` (the same, but percentiles of the central
+            half of what the image shows: in a head scan, of the brain without scalp fat and neck), ``{"type": "zscore"}`` (mean 0 and deviation 1 over the nonzero voxels, zeros
             stay 0), ``{"type": "range", "lower": a, "upper": b}`` (a and b become 0 and 1, clipped), or
             ``{"type": "none"}``.
 
@@ -214,8 +215,9 @@ def normalize(image: torch.Tensor, how: Mapping[str, Any]) -> torch.Tensor:
     if kind == "range":
         low, high = float(how["lower"]), float(how["upper"])
         return ((image - low) / max(high - low, 1e-12)).clamp_(0.0, 1.0)
-    if kind == "percentile":
-        low, high = _percentiles(image, float(how.get("lower", 0.5)), float(how.get("upper", 99.5)))
+    if kind in ("percentile", "center_percentile"):
+        part = image if kind == "percentile" else image[central_half(image)]
+        low, high = _percentiles(part, float(how.get("lower", 0.5)), float(how.get("upper", 99.5)))
         return ((image - low) / max(high - low, 1e-12)).clamp_(0.0, 1.0)
     if kind == "zscore":
         inside = image != 0
@@ -224,7 +226,28 @@ def normalize(image: torch.Tensor, how: Mapping[str, Any]) -> torch.Tensor:
             return image
         mean, deviation = float(values.mean()), float(values.std(unbiased=False))
         return torch.where(inside, (image - mean) / max(deviation, 1e-8), torch.zeros_like(image))
-    raise ConfigError(f"there is no normalization {kind!r}; choose percentile, zscore, range or none.")
+    raise ConfigError(
+        f"there is no normalization {kind!r}; choose percentile, center_percentile, zscore, range or none."
+    )
+
+
+def central_half(image: torch.Tensor) -> tuple[slice, ...]:
+    """The box of half the extent, along every axis, in the middle of what an image shows.
+
+    The extent is that of the voxels brighter than the mean, without the outermost hundredth at each end, so that a
+    bright voxel in the air does not count.
+    """
+    bright = image > image.double().mean()
+    box = []
+    for axis in range(image.ndim):
+        others = tuple(other for other in range(image.ndim) if other != axis)
+        along = bright.sum(dim=others).cumsum(0).double() if others else bright.cumsum(0).double()
+        total = float(along[-1])
+        first = int((along < 0.01 * total).sum())
+        last = int((along < 0.99 * total).sum())
+        quarter = (last - first) // 4
+        box.append(slice(first + quarter, max(last - quarter, first + quarter) + 1))
+    return tuple(box)
 
 
 def _percentiles(image: torch.Tensor, lower: float, upper: float) -> tuple[float, float]:
