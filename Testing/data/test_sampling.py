@@ -22,10 +22,11 @@ BOTH = coarsen(FULL)
 BOTH[10] = FULL[10]
 
 
-def sampler(*labels: np.ndarray, batch_size: int = 4, seed: int = 7, tree: LabelTree = TREE) -> TwoStreamSampler:
-    return TwoStreamSampler(
-        [VoxelIndex.of(label, 255) for label in labels], [label.shape for label in labels], tree, batch_size, seed
-    )
+def sampler(
+    *labels: np.ndarray, batch_size: int = 4, seed: int = 7, tree: LabelTree = TREE, fine_share: float = 0.5
+) -> TwoStreamSampler:
+    indices = [VoxelIndex.of(label, 255) for label in labels]
+    return TwoStreamSampler(indices, [label.shape for label in labels], tree, batch_size, seed, fine_share)
 
 
 def test_streams_are_read_off_the_voxels() -> None:
@@ -40,9 +41,21 @@ def test_half_of_a_batch_is_fine_and_half_is_coarse() -> None:
     found = sampler(FULL, coarsen(FULL), batch_size=5)
     for iteration in range(20):
         draws = found.draws(iteration)
-        assert [draw.stream for draw in draws] == [FINE] * 3 + [COARSE] * 2
+        fine = 3 - iteration % 2
+        assert [draw.stream for draw in draws] == [FINE] * fine + [COARSE] * (5 - fine)
         assert {draw.case for draw in draws if draw.stream == FINE} == {0}
-        assert [draw.partner for draw in draws] == [None] * 3 + [0] * 2
+        assert [draw.partner for draw in draws] == [None] * fine + [0] * (5 - fine)
+
+
+@given(st.floats(0, 1), st.integers(1, 7))
+def test_the_share_of_fine_patches_is_kept_as_exactly_as_whole_patches_allow(share: float, batch_size: int) -> None:
+    found = sampler(FULL, coarsen(FULL), batch_size=batch_size, fine_share=share)
+    fine = 0
+    for iteration in range(12):
+        slots = found._slots(iteration)
+        assert len(slots) == batch_size
+        fine += sum(stream == FINE for stream, _ in slots)
+        assert abs(fine - share * batch_size * (iteration + 1)) < 1
 
 
 def test_a_batch_of_one_takes_turns() -> None:

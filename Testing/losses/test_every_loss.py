@@ -16,12 +16,20 @@ from hierseg.losses import (
     MarginalCrossEntropy,
     NegativeLearning,
     PartialCrossEntropyDice,
+    SplitCrossEntropy,
     TreeCrossEntropy,
     TreeWasserstein,
 )
 from standins.label_trees import random_map, trees
 
-CLASSES = [PartialCrossEntropyDice, MarginalCrossEntropy, TreeWasserstein, TreeCrossEntropy, NegativeLearning]
+CLASSES = [
+    PartialCrossEntropyDice,
+    MarginalCrossEntropy,
+    SplitCrossEntropy,
+    TreeWasserstein,
+    TreeCrossEntropy,
+    NegativeLearning,
+]
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 6), (1, 3, 4, 5)], ids=["2D", "3D"])

@@ -19,6 +19,7 @@ from hierseg.losses import (
     MarginalCrossEntropy,
     NegativeLearning,
     PartialCrossEntropyDice,
+    SplitCrossEntropy,
     TreeCrossEntropy,
     TreeWasserstein,
 )
@@ -47,6 +48,31 @@ def test_marginal_by_hand() -> None:
     logits = logits_of((0.5, 0.25, 0.25), (0.5, 0.2, 0.3), (0.1, 0.2, 0.7))
     target = torch.tensor([[1, 2, 255]])
     assert MarginalCrossEntropy(tree)(logits, target).item() == pytest.approx(-(math.log(0.5) + math.log(0.2)) / 2)
+
+
+def test_split_by_hand() -> None:
+    tree = tree_of({"hindbrain": {"brainstem": {}, "cerebellum": {"cortex": {}, "white": {}}}, "rest": {}})
+    value = {node.name: node.value for node in tree.nodes}
+    column = {leaf.name: index for index, leaf in enumerate(tree.leaves)}
+    probability = {"brainstem": 0.2, "cortex": 0.3, "white": 0.1, "rest": 0.4}
+    row = tuple(probability[name] for name in sorted(column, key=lambda name: column[name]))
+    # Three voxels of the brainstem, one coarse one of the cerebellum, one of its white matter; the rest teaches nothing.
+    target = torch.tensor([[value[name] for name in ("brainstem",) * 3 + ("cerebellum", "white", "rest")] + [255]])
+    hindbrain = (3 * -math.log(0.2 / 0.6) + 2 * -math.log(0.4 / 0.6)) / 5
+    cerebellum = -math.log(0.1 / 0.4)
+    found = SplitCrossEntropy(tree)(logits_of(*[row] * 7), target)
+    assert found.item() == pytest.approx((hindbrain + cerebellum) / 2)
+
+
+@given(trees(), st.integers(0, 99))
+def test_splits_do_not_move_a_superclass_against_the_others(tree: LabelTree, seed: int) -> None:
+    logits, target = draw(tree, seed)
+    logits.requires_grad_(True)
+    SplitCrossEntropy(tree)(logits, target).backward()
+    assert logits.grad is not None
+    for top in tree.top_level:
+        below = torch.from_numpy(tree.membership[tree.nodes.index(top)])
+        assert logits.grad[:, below].sum(dim=1).abs().max() < 1e-12
 
 
 def test_marginal_is_cross_entropy_where_only_leaves_are_labelled(deep: LabelTree, batch: Any) -> None:

@@ -1,7 +1,7 @@
 """Which patches a training step sees: two streams, centered on annotated voxels.
 
-Half of a batch comes from cases with subclass-labelled voxels, half from cases with coarse ones (paper A, section
-3.1).  Which case belongs to which stream is read off its voxels; a case that was annotated with both is in both.
+Half of the patches come from cases with subclass-labelled voxels, half from cases with coarse ones (paper A, section
+3.1; the share is a switch).  Which case belongs to which stream is read off its voxels; a case that was annotated with both is in both.
 Patches are centered on annotated voxels, because a patch anywhere would mostly see unlabelled space: with
 probability 2/3 on a node drawn uniformly among those of the case, else on any annotated voxel.
 
@@ -11,6 +11,7 @@ it does not matter how many processes prepare batches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,8 +56,10 @@ class TwoStreamSampler:
         indices: one voxel index a case.
         shapes: the cases' spatial shapes.
         tree: of their labels.
-        batch_size: patches an iteration; with both streams, the fine stream gets the larger half.
+        batch_size: patches an iteration.
         seed: with the iteration, it determines every draw.
+        fine_share: share of the fine stream, where there are both, kept as exactly as whole patches allow
+            (a batch of one alternates with 0.5).
 
     Raises:
         TrainingError: there is no case.
@@ -69,11 +72,12 @@ class TwoStreamSampler:
         tree: LabelTree,
         batch_size: int,
         seed: int,
+        fine_share: float = 0.5,
     ) -> None:
         if not indices:
             raise TrainingError("there is no case to train on; add cases with label maps to 'training' of the dataset.")
         self.indices, self.shapes, self.tree = list(indices), list(shapes), tree
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.fine_share = batch_size, seed, fine_share
         fine, coarse = subclass_values(tree), coarse_values(tree)
         # A case that shows top-level leaves alone teaches the superclasses, so that it joins the coarse stream.
         self.fine = [i for i, index in enumerate(indices) if fine & index.counts.keys()]
@@ -110,10 +114,10 @@ class TwoStreamSampler:
         if not self.fine or not self.coarse:
             stream = FINE if self.fine else COARSE
             return [(stream, iteration * size + k) for k in range(size)]
-        if size == 1:
-            return [((FINE, COARSE)[iteration % 2], iteration // 2)]
-        many, few = size - size // 2, size // 2
-        return [(FINE, iteration * many + k) for k in range(many)] + [(COARSE, iteration * few + k) for k in range(few)]
+        # The small number keeps a product such as 0.1 * 10 from being rounded up to the next patch.
+        before, after = (math.ceil(self.fine_share * size * i - 1e-9) for i in (iteration, iteration + 1))
+        fine = [(FINE, k) for k in range(before, after)]
+        return fine + [(COARSE, k) for k in range(iteration * size - before, (iteration + 1) * size - after)]
 
     def _draw(self, stream: str, number: int, iteration: int, slot: int) -> Draw:
         rng = np.random.default_rng([self.seed, 1, iteration, slot])

@@ -34,6 +34,8 @@ class Losses:
         marginal: −log of the summed leaf probabilities on voxels that carry an inner node.
         keep: distance to the start model's probabilities where no leaf is labelled (knowledge keeping);
             needs ``--init``.
+        split: −log P(child | parent), every parent counting the same: for few strokes of new subclasses beside many
+            voxels that were taken over (:class:`hierseg.losses.SplitCrossEntropy`).
     """
 
     superclass: float = 1.0
@@ -41,6 +43,7 @@ class Losses:
     mix: float = 1.0
     marginal: float = 0.0
     keep: float = 0.0
+    split: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ class TrainConfig:
     Attributes:
         method: ``ess`` (paper A) or ``two_head`` (its baseline without HierarchicalMix).
         iterations: optimizer steps.
-        batch_size: patches a step; half of them around leaf-labelled voxels, half around coarse ones.
+        batch_size: patches a step.
+        fine_share: share of the patches around leaf-labelled voxels; the others lie around coarse ones.  Half in paper A.
         patch_size: three numbers for a 3D network, two for a 2D one (slices along the last axis).
         spacing: millimeters a voxel after resampling, or None to keep each image's own.
         orientation: axis codes such as ``RAS``.
@@ -132,7 +136,8 @@ class TrainConfig:
         ema: decay of the averaged weights that are validated and published, or None.
         seed: of everything random.
         deterministic: refuse GPU operations whose result may differ from run to run.
-        amp: ``auto`` (on where a CUDA GPU runs it), True (on the CPU: bfloat16, where it is fast) or False.
+        amp: ``auto`` (on where a CUDA GPU runs it), True (on the CPU: bfloat16, several times faster where the CPU computes
+            in it, but not the same bit for bit in every run) or False.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         cache: ``memory``, ``disk`` or ``none``: where preprocessed cases are kept.
         cache_folder: for ``disk``; the run folder's ``cache`` if None.
@@ -143,6 +148,7 @@ class TrainConfig:
     method: str = "ess"
     iterations: int = 2000
     batch_size: int = 4
+    fine_share: float = 0.5
     patch_size: tuple[int, ...] = (64, 64, 64)
     spacing: tuple[float, ...] | None = None
     orientation: str = "RAS"
@@ -222,7 +228,7 @@ _AT_LEAST: dict[str, float] = {
     "learning_rate_trunk": 0, "num_workers": 0, "checkpoint_interval": 1, "log_interval": 1, "seed": 0, "overlap": 0,
     "validation.fraction": 0, "validation.interval": 0,
     "validation.least_groups": 2, "losses.superclass": 0, "losses.partial": 0, "losses.mix": 0,
-    "losses.marginal": 0, "losses.keep": 0, "mix.alpha_low": 0, "mix.tau_end": 0, "ema": 0,
+    "losses.marginal": 0, "losses.keep": 0, "losses.split": 0, "fine_share": 0, "mix.alpha_low": 0, "mix.tau_end": 0, "ema": 0,
 }  # fmt: skip
 _BELOW: dict[str, float] = {"overlap": 1, "validation.fraction": 1, "ema": 1, "momentum": 1}
 
@@ -376,6 +382,8 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError(f"'patch_size' is {list(config.patch_size)}; give three sizes for 3D or two for 2D.")
     if config.spacing is not None and (len(config.spacing) != 3 or min(config.spacing) <= 0):
         raise ConfigError(f"'spacing' is {list(config.spacing)}; give three positive numbers of millimeters, or null.")
+    if config.fine_share > 1:
+        raise ConfigError(f"'fine_share' is {config.fine_share}; give a number from 0 to 1.")
     for axis in config.augmentation.flip_axes:
         if not 0 <= axis < config.spatial_dims:
             raise ConfigError(

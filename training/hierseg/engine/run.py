@@ -108,7 +108,9 @@ class Run:
             _cache(folder, dataset, cases, preprocessing, config, stage)
             for cases, stage in ((training, "training"), (held, "validation"))
         ]
-        sampler = TwoStreamSampler(caches[0].indices, caches[0].shapes, dataset.tree, config.batch_size, config.seed)
+        sampler = TwoStreamSampler(
+            caches[0].indices, caches[0].shapes, dataset.tree, config.batch_size, config.seed, config.fine_share
+        )
         notes += sampler.notes + caches[0].notes + caches[1].notes
 
         model = build_model(config, dataset.tree, len(dataset.channels))

@@ -192,6 +192,7 @@ def memory_format(device: torch.device, spatial_dims: int) -> torch.memory_forma
 def mixed_precision(amp: bool | str, device: torch.device) -> torch.dtype | None:
     """The type to compute in under autocast; None for single precision."""
     if device.type != "cuda":
+        # Not by itself on the CPU: bfloat16 sums there were seen to differ from run to run, and resuming is to be exact.
         return torch.bfloat16 if amp is True and device.type == "cpu" else None
     if amp is False:
         return None

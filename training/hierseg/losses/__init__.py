@@ -9,6 +9,7 @@ from hierseg.losses.base import TreeLoss
 from hierseg.losses.marginal import MarginalCrossEntropy
 from hierseg.losses.negative import NegativeLearning
 from hierseg.losses.partial import PartialCrossEntropyDice
+from hierseg.losses.split import SplitCrossEntropy
 from hierseg.losses.tree_cross_entropy import TreeCrossEntropy
 from hierseg.losses.wasserstein import TreeWasserstein
 
@@ -16,6 +17,7 @@ __all__ = [
     "MarginalCrossEntropy",
     "NegativeLearning",
     "PartialCrossEntropyDice",
+    "SplitCrossEntropy",
     "TreeCrossEntropy",
     "TreeLoss",
     "TreeWasserstein",

@@ -11,7 +11,7 @@ from torch import nn
 
 from hierseg.data.batches import Batch
 from hierseg.labeltree import LabelTree
-from hierseg.losses import MarginalCrossEntropy, PartialCrossEntropyDice
+from hierseg.losses import MarginalCrossEntropy, PartialCrossEntropyDice, SplitCrossEntropy
 from hierseg.methods.keeping import KnowledgeKeeping
 from hierseg.networks import HierarchicalOutput, HierarchicalSegmenter
 
@@ -63,6 +63,7 @@ class Method(nn.Module):
         self.superclass_loss = PartialCrossEntropyDice(tree.top())
         self.leaf_loss = PartialCrossEntropyDice(tree)
         self.marginal_loss = MarginalCrossEntropy(tree)
+        self.split_loss = SplitCrossEntropy(tree)
         self.keeping = KnowledgeKeeping(tree, start) if start is not None and config.losses.keep > 0 else None
         self.register_buffer("top_values", torch.from_numpy(tree.top_value_table), persistent=False)
         inner = (tree.node_index_table >= 0) & (tree.leaf_index_table < 0)
@@ -92,6 +93,8 @@ class Method(nn.Module):
             # Leaf-labelled voxels have their term already.
             coarse = torch.where(self.is_inner[batch.label], batch.label, self.tree.unlabelled)
             terms["marginal"] = weights.marginal * self.marginal_loss(output.leaf_logits, coarse)
+        if weights.split > 0:
+            terms["split"] = weights.split * self.split_loss(output.leaf_logits, batch.label)
         if self.keeping is not None:
             terms["keep"] = weights.keep * self.keeping(output, batch.image, batch.label)
         return terms
