@@ -31,7 +31,16 @@ def node_color(tree: LabelTree, node: Node) -> tuple[float, float, float]:
     return tree_colors(tree)[node.name]
 
 
-def _color_children(tree: LabelTree, parent: Node, colors: dict[str, tuple[float, float, float]]) -> None:
+def shades(tree: LabelTree, node: Node, color: tuple[float, float, float]) -> dict[str, tuple[float, float, float]]:
+    """The node in a color and all that is below it in shades of it, by name; the tree's own colors do not count."""
+    found = {node.name: color}
+    _color_children(tree, node, found, own=False)
+    return found
+
+
+def _color_children(
+    tree: LabelTree, parent: Node, colors: dict[str, tuple[float, float, float]], own: bool = True
+) -> None:
     children = tree.children(parent)
     hue, saturation, value = colorsys.rgb_to_hsv(*colors[parent.name])
     spread = 0.12 if parent.depth == 1 else 0.05
@@ -43,8 +52,8 @@ def _color_children(tree: LabelTree, parent: Node, colors: dict[str, tuple[float
             min(1.0, max(0.12 if saturation > 0 else 0.0, saturation * (1.0 - 0.35 * place))),
             min(1.0, max(0.25, (value or 0.5) * (0.85 + 0.2 * place))),
         )
-        colors[child.name] = _own(child) or shade
-        _color_children(tree, child, colors)
+        colors[child.name] = (_own(child) if own else None) or shade
+        _color_children(tree, child, colors, own)
 
 
 def _own(node: Node) -> tuple[float, float, float] | None:

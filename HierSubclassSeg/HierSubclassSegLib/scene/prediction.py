@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 
 from hierseg.labeltree import LabelTree
-from HierSubclassSegLib.scene import geometry, labelmaps, tags, tree_store
+from HierSubclassSegLib.scene import geometry, labelmaps, tags, tree_store, visibility
 
 #: node reference roles
 VOLUMES = "HierSubclassSeg.Volumes"
@@ -21,7 +21,6 @@ CONFIDENCE = "HierSubclassSeg.Confidence"
 PREDICTION = "HierSubclassSeg.Prediction"
 #: attribute of a prediction: ``name@version`` of the bundle
 MODEL = "HierSubclassSeg.Model"
-_INNER_FILL = 0.15
 
 
 def create_prediction(
@@ -128,14 +127,7 @@ def style(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) ->
 
     Parent and children lie on top of each other: filled alike, their colors would mix.
     """
-    display = segmentation_node.GetDisplayNode()
-    paths = tree_store.segments_by_path(segmentation_node, tree)
-    with labelmaps.modifying(display):
-        for path, segment_id in paths.items():
-            node = tree.node(path)
-            covered = any(child.path in paths for child in tree.children(node))
-            display.SetSegmentOpacity2DFill(segment_id, _INNER_FILL if covered else 1.0)
-            display.SetSegmentVisibility3D(segment_id, not covered)
+    visibility.restyle(segmentation_node, tree)
 
 
 def _confidence_volume(

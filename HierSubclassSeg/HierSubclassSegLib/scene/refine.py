@@ -61,6 +61,10 @@ class RefineView:
         with self._quietly():
             set_visible(self.steering, self._node, self._erasable)
 
+    def shows(self, segmentation_node: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether this is the view of that segmentation."""
+        return self._node is segmentation_node
+
     def is_seen(self, segment_id: str) -> bool:
         """Whether the user sees the segment."""
         return bool(self.seen.GetSegmentVisibility(segment_id))
@@ -112,6 +116,19 @@ class RefineView:
                     getattr(self.steering, f"Set{name}")(0.0)
         if clicked:
             self.restore()
+
+
+def seen_display(
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+) -> slicer.vtkMRMLSegmentationDisplayNode:
+    """The display node that draws what the user sees: the view while the segmentation is refined, else the first.
+
+    What is to be shown or hidden for the user's eyes is set here, and then never changes what a stroke may erase.
+    """
+    for view in _IN_USE:
+        if view.seen.GetScene() is not None and view.shows(segmentation_node):
+            return view.seen
+    return _first_display(segmentation_node)
 
 
 def set_visible(
