@@ -254,8 +254,9 @@ class MainJob:
         for value, mask in drawn.items():
             marks[mask] = value
         cut = int(np.argmax(np.any(list(drawn.values()), axis=0).sum(axis=(0, 2))))
-        world = (a.volume.affine @ [0, cut, 0, 1])[:3]
-        same = round(float((np.linalg.inv(b.volume.affine) @ [*world, 1])[1]))
+        # B is cut where most of its rarer new subclass lies, and seen to be split there.
+        areas = [(b.after.labels == leaf["value"]).sum(axis=(0, 2)) for leaf in NEW_LEAVES]
+        split = int(np.argmax(min(areas, key=lambda area: int(area.sum()))))
         deepest = b.after.labels == tree.node("thalamus").value
         deep = round(float(np.argwhere(deepest if deepest.any() else b.after.superclass >= 0)[:, 2].mean()))
         head_a, head_b = (picture.bounding_box(one.after.superclass > 0, 6) for one in (a, b) if one.after)
@@ -266,9 +267,9 @@ class MainJob:
         panels.append(
             [
                 ("A: strokes in 5 slices", a_image, a_marks, 1, cut - low_a, a.volume.spacing),
-                ("B: not annotated", b_image, None, 1, same - low_b, b.volume.spacing),
-                ("B before", b_image, before, 1, same - low_b, b.volume.spacing),
-                ("B after fine-tuning", b_image, after, 1, same - low_b, b.volume.spacing),
+                ("B: not annotated", b_image, None, 1, split - low_b, b.volume.spacing),
+                ("B before", b_image, before, 1, split - low_b, b.volume.spacing),
+                ("B after fine-tuning", b_image, after, 1, split - low_b, b.volume.spacing),
             ]
         )
         level = deep - head_b[2].start
