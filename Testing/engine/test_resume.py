@@ -159,3 +159,18 @@ def test_a_damaged_checkpoint_is_told(blobs: Dataset, tmp_path: Path) -> None:
     (tmp_path / "run" / "last.pt").write_bytes((tmp_path / "run" / "last.pt").read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"last\.pt.*cannot be read"):
         train(blobs, tmp_path / "run", resume=True, threads=1, device="cpu")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_a_training_ended_before_its_first_iteration_says_so(blobs: Dataset, tmp_path: Path) -> None:
+    def end(status: dict[str, Any]) -> None:
+        if status["state"] == "starting":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train(blobs, tmp_path / "run", TINY, progress=end, threads=1, device="cpu")
+    status = json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))
+    assert status["state"] == "stopped"
+    assert "start the training again" in status["message"]
+    assert signal.getsignal(signal.SIGTERM) == before

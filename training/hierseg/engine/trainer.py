@@ -89,7 +89,11 @@ def train(
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
     start = Bundle.open(init) if isinstance(init, str | Path) else init
     target = resolve_device(device)
-    with RunFolder(out, resume=resume, on_status=progress) as folder, _threads(thread_count(threads)):
+    with (
+        _terminable(),
+        RunFolder(out, resume=resume, on_status=progress) as folder,
+        _threads(thread_count(threads)),
+    ):
         try:
             run = Run.prepare(folder, opened, config, start=start, resume=resume, device=target, name=name)
             state = _loop(run)
@@ -98,7 +102,8 @@ def train(
             _fail(folder, "failed", error.sentence)
             raise
         except KeyboardInterrupt:
-            _fail(folder, "stopped", "Interrupted; go on with --resume.")
+            again = "go on with --resume" if folder.last.exists() else "nothing was learned yet; start the training again"
+            _fail(folder, "stopped", f"Interrupted; {again}.")
             raise
         except OSError as error:
             again = (
@@ -272,6 +277,23 @@ class _Pace:
         self._mean = took if self._mean is None else 0.95 * self._mean + 0.05 * took
         self._left -= 1
         return round(self._mean * self._left, 1)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM is Ctrl-C also before the first iteration and after the last: the run folder says how the run ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
