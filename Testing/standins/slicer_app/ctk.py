@@ -1,0 +1,442 @@
+"""The widgets of the Common Toolkit that a module's panel may use, as the module ``ctk``.
+
+Imitates the classes of the same name in CTK's ``Libs/Widgets``.  Left out of each: what its docstring says, and every
+class that is not here.  ``ctkCheckBox``, ``ctkDoubleSpinBox``, ``ctkComboBox`` and ``ctkMessageBox`` only add to Qt's own
+widgets what is named in their docstrings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QEvent, QObject, QRect, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QCheckBox,
+    QColorDialog,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QGroupBox,
+    QHBoxLayout,
+    QLineEdit,
+    QMessageBox,
+    QPushButton,
+    QSizePolicy,
+    QSlider,
+    QStyle,
+    QStyleOptionButton,
+    QToolButton,
+    QWidget,
+)
+
+from standins.slicer_app.pythonqt_style import cplusplus
+
+
+class _HidesChildren:
+    """What the collapsible button and group box share: children that are hidden while it is collapsed.
+
+    A child that the user's code hid stays hidden when the widget opens again (``visibilityToParent`` in CTK).
+    """
+
+    def _follow(self: Any, child: QObject) -> None:
+        if isinstance(child, QWidget) and not child.isWindow():
+            child.installEventFilter(self)
+            if self._standin["collapsed"]:
+                self._hide(child)
+
+    def _hide(self: Any, child: QWidget) -> None:
+        self._standin["forcing"] = True
+        self._standin["hidden"].add(child) if not child.isHidden() else None
+        child.hide()
+        self._standin["forcing"] = False
+
+    def _collapse(self: Any, collapsed: bool) -> None:
+        self._standin["collapsed"] = collapsed
+        if collapsed:
+            for child in self.findChildren(QWidget, options=Qt.FindDirectChildrenOnly):
+                if not child.isWindow():
+                    self._hide(child)
+        else:
+            hidden, self._standin["hidden"] = self._standin["hidden"], set()
+            self._standin["forcing"] = True
+            for child in hidden:
+                if child.parent() is self:
+                    child.show()
+            self._standin["forcing"] = False
+        self.updateGeometry()
+
+    def _filtered(self: Any, child: QObject, event: QEvent) -> None:
+        if self._standin["forcing"] or not self._standin["collapsed"] or not isinstance(child, QWidget):
+            return
+        if event.type() == QEvent.ShowToParent:
+            self._hide(child)
+        elif event.type() == QEvent.HideToParent:
+            self._standin["hidden"].discard(child)
+
+
+@cplusplus
+class ctkCollapsibleButton(_HidesChildren, QAbstractButton):
+    """``ctkCollapsibleButton``: a button over contents that it hides; checked is the opposite of collapsed.
+
+    Left out: frames, alignment, ``flat`` drawing and ``collapsedHeight`` (the 14 pixels of CTK's default are kept).
+    """
+
+    contentsCollapsed = Signal(bool)
+
+    def __init__(self, *arguments: Any) -> None:
+        text = next((a for a in arguments if isinstance(a, str)), "")
+        super().__init__(next((a for a in arguments if isinstance(a, QWidget)), None))
+        self._standin = {"collapsed": False, "forcing": False, "hidden": set(), "flat": False, "maximum": 16777215}
+        self.setText(text)
+        self.setCheckable(True)
+        self.setChecked(True)
+        self.setSizePolicy(QSizePolicy.Minimum, QSizePolicy.Preferred)
+        self.setContentsMargins(0, self._head(), 0, 0)
+        self.toggled.connect(self._toggle)
+
+    def _head(self) -> int:
+        return self.fontMetrics().height() + 8
+
+    def _toggle(self, checked: bool) -> None:
+        if checked == self._standin["collapsed"]:
+            if not checked:
+                self._standin["maximum"] = self.maximumHeight
+                self._collapse(True)
+                self.setMaximumHeight(self._head() + 14)
+            else:
+                self.setMaximumHeight(self._standin["maximum"])
+                self._collapse(False)
+            self.contentsCollapsed.emit(not checked)
+
+    @property
+    def collapsed(self) -> bool:
+        return self._standin["collapsed"]
+
+    @collapsed.setter
+    def collapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def setCollapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    @property
+    def flat(self) -> bool:
+        return self._standin["flat"]
+
+    @flat.setter
+    def flat(self, flat: bool) -> None:
+        self._standin["flat"] = flat
+
+    def sizeHint(self) -> QSize:
+        inner = QSize(0, 14)
+        if not self._standin["collapsed"] and self.layout() is not None:
+            return self.layout().totalSizeHint().expandedTo(QSize(self.fontMetrics().horizontalAdvance(self.text), 0))
+        return QSize(self.fontMetrics().horizontalAdvance(self.text) + 40, self._head() + inner.height())
+
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
+
+    def hitButton(self, position: Any) -> bool:
+        return QRect(0, 0, self.width, self._head()).contains(position)
+
+    def childEvent(self, event: Any) -> None:
+        if event.type() == QEvent.ChildAdded:
+            self._follow(event.child())
+        super().childEvent(event)
+
+    def eventFilter(self, child: QObject, event: QEvent) -> bool:
+        self._filtered(child, event)
+        return False
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        painter, option = QPainter(self), QStyleOptionButton()
+        option.initFrom(self)
+        option.rect = QRect(0, 0, self.width, self._head())
+        option.state |= QStyle.State_Raised
+        self.style().drawControl(QStyle.CE_PushButtonBevel, option, painter, self)
+        arrow = QStyleOptionButton()
+        arrow.initFrom(self)
+        arrow.rect = QRect(6, 4, 12, self._head() - 8)
+        collapsed = self._standin["collapsed"]
+        primitive = QStyle.PE_IndicatorArrowRight if collapsed else QStyle.PE_IndicatorArrowDown
+        self.style().drawPrimitive(primitive, arrow, painter, self)
+        text = QRect(24, 0, self.width - 28, self._head())
+        painter.drawText(text, int(Qt.AlignVCenter | Qt.AlignLeft | Qt.TextShowMnemonic), self.text)
+
+
+@cplusplus
+class ctkCollapsibleGroupBox(_HidesChildren, QGroupBox):
+    """``ctkCollapsibleGroupBox``: a checkable group box that hides its contents; checked is the opposite of collapsed.
+
+    Left out: the arrow in place of the check mark and ``collapsedHeight``.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._standin = {"collapsed": False, "forcing": False, "hidden": set(), "maximum": 16777215}
+        self.setCheckable(True)
+        self.toggled.connect(self._toggle)
+
+    def _toggle(self, checked: bool) -> None:
+        if not checked:
+            self._standin["maximum"] = self.maximumHeight
+        self._collapse(not checked)
+        self.setMaximumHeight(self._standin["maximum"] if checked else self.fontMetrics().height() + 22)
+
+    @property
+    def collapsed(self) -> bool:
+        return self._standin["collapsed"]
+
+    @collapsed.setter
+    def collapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def setCollapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def childEvent(self, event: Any) -> None:
+        if event.type() == QEvent.ChildAdded and hasattr(self, "_standin"):
+            self._follow(event.child())
+        super().childEvent(event)
+
+    def eventFilter(self, child: QObject, event: QEvent) -> bool:
+        self._filtered(child, event)
+        return False
+
+
+@cplusplus
+class ctkCheckBox(QCheckBox):
+    """``ctkCheckBox``: left out, ``indicatorIcon``."""
+
+
+@cplusplus
+class ctkDoubleSpinBox(QDoubleSpinBox):
+    """``ctkDoubleSpinBox``: here a subclass of Qt's spin box, in CTK a widget around one.  Left out: all that it adds."""
+
+
+@cplusplus
+class ctkComboBox(QComboBox):
+    """``ctkComboBox``: a text while nothing is selected.  Left out: icons, elision, wheel and context-menu options."""
+
+    @property
+    def defaultText(self) -> str:
+        return self.placeholderText
+
+    @defaultText.setter
+    def defaultText(self, text: str) -> None:
+        self.setPlaceholderText(text)
+
+    def setDefaultText(self, text: str) -> None:
+        self.setPlaceholderText(text)
+
+
+@cplusplus
+class ctkMessageBox(QMessageBox):
+    """``ctkMessageBox``: left out, the "don't show again" check box."""
+
+
+@cplusplus
+class ctkDirectoryButton(QPushButton):
+    """``ctkDirectoryButton``: a folder and a dialog to choose it.  Left out: icon, options, acceptance."""
+
+    directoryChanged = Signal(str)
+    directorySelected = Signal(str)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(next((a for a in arguments if isinstance(a, QWidget)), None))
+        self._standin = {"directory": next((a for a in arguments if isinstance(a, str)), "."), "caption": ""}
+        self.clicked.connect(lambda *_: self.browse())
+
+    @property
+    def directory(self) -> str:
+        return self._standin["directory"]
+
+    @directory.setter
+    def directory(self, directory: str) -> None:
+        self.setDirectory(directory)
+
+    def setDirectory(self, directory: str) -> None:
+        self.directorySelected.emit(directory)
+        if directory != self._standin["directory"]:
+            self._standin["directory"] = directory
+            self.setText(directory)
+            self.directoryChanged.emit(directory)
+
+    @property
+    def caption(self) -> str:
+        return self._standin["caption"]
+
+    @caption.setter
+    def caption(self, caption: str) -> None:
+        self._standin["caption"] = caption
+
+    def browse(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, self._standin["caption"], self._standin["directory"])
+        if chosen:
+            self.setDirectory(chosen)
+
+
+@cplusplus
+class ctkPathLineEdit(QWidget):
+    """``ctkPathLineEdit``: a path typed or chosen.  Left out: history, validation, completion, name filters' effect."""
+
+    Files, Readable, Dirs, Drives = 0x002, 0x010, 0x001, 0x004
+    currentPathChanged = Signal(str)
+    validInputChanged = Signal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        edit, button = QLineEdit(self), QToolButton(self)
+        button.setText("...")
+        row.addWidget(edit)
+        row.addWidget(button)
+        self._standin = {
+            "edit": edit,
+            "filters": ctkPathLineEdit.Files | ctkPathLineEdit.Readable,
+            "names": [],
+            "key": "",
+        }
+        edit.textChanged.connect(self.currentPathChanged)
+        button.clicked.connect(lambda *_: self.browse())
+
+    @property
+    def currentPath(self) -> str:
+        return self._standin["edit"].text
+
+    @currentPath.setter
+    def currentPath(self, path: str) -> None:
+        self.setCurrentPath(path)
+
+    def setCurrentPath(self, path: str) -> None:
+        self._standin["edit"].setText(path)
+
+    @property
+    def filters(self) -> int:
+        return self._standin["filters"]
+
+    @filters.setter
+    def filters(self, filters: int) -> None:
+        self._standin["filters"] = filters
+
+    @property
+    def nameFilters(self) -> list[str]:
+        return self._standin["names"]
+
+    @nameFilters.setter
+    def nameFilters(self, names: list[str]) -> None:
+        self._standin["names"] = list(names)
+
+    @property
+    def settingKey(self) -> str:
+        return self._standin["key"]
+
+    @settingKey.setter
+    def settingKey(self, key: str) -> None:
+        self._standin["key"] = key
+
+    def addCurrentPathToHistory(self) -> None:
+        """Does nothing: there is no history here."""
+
+    def browse(self) -> None:
+        if self._standin["filters"] & ctkPathLineEdit.Dirs and not self._standin["filters"] & ctkPathLineEdit.Files:
+            chosen = QFileDialog.getExistingDirectory(self, "", self.currentPath)
+        else:
+            chosen = QFileDialog.getOpenFileName(self, "", self.currentPath, ";;".join(self._standin["names"]))
+        if chosen:
+            self.setCurrentPath(chosen)
+
+
+@cplusplus
+class ctkColorPickerButton(QPushButton):
+    """``ctkColorPickerButton``: a button that shows a color.  Left out: options of the dialog, the accepted-color signal."""
+
+    colorChanged = Signal(QColor)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._standin = {"color": QColor("black"), "name": True}
+        self.clicked.connect(lambda *_: self.changeColor())
+
+    @property
+    def color(self) -> QColor:
+        return self._standin["color"]
+
+    @color.setter
+    def color(self, color: QColor) -> None:
+        self.setColor(color)
+
+    def setColor(self, color: QColor) -> None:
+        if color != self._standin["color"]:
+            self._standin["color"] = QColor(color)
+            self.setText(color.name() if self._standin["name"] else "")
+            self.colorChanged.emit(color)
+
+    @property
+    def displayColorName(self) -> bool:
+        return self._standin["name"]
+
+    @displayColorName.setter
+    def displayColorName(self, shown: bool) -> None:
+        self._standin["name"] = shown
+
+    def changeColor(self) -> None:
+        chosen = QColorDialog.getColor(self._standin["color"], self)
+        if chosen.isValid():
+            self.setColor(chosen)
+
+
+@cplusplus
+class ctkSliderWidget(QWidget):
+    """``ctkSliderWidget``: a slider and a spin box of one number.  Left out: ticks, proxies, pages, synchronization."""
+
+    valueChanged = Signal(float)
+    valueIsChanging = Signal(float)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        slider, box = QSlider(Qt.Horizontal, self), QDoubleSpinBox(self)
+        row.addWidget(slider)
+        row.addWidget(box)
+        self._standin = {"slider": slider, "box": box, "tracking": True}
+        slider.setRange(0, 1000)
+        box.setRange(0.0, 99.0)
+        box.valueChanged.connect(self._boxed)
+        slider.valueChanged.connect(self._slid)
+
+    def _boxed(self, value: float) -> None:
+        box, slider = self._standin["box"], self._standin["slider"]
+        span = box.maximum - box.minimum
+        slider.blockSignals(True)
+        slider.setValue(round(1000 * (value - box.minimum) / span) if span else 0)
+        slider.blockSignals(False)
+        self.valueIsChanging.emit(value)
+        self.valueChanged.emit(value)
+
+    def _slid(self, position: int) -> None:
+        box = self._standin["box"]
+        box.setValue(box.minimum + (box.maximum - box.minimum) * position / 1000)
+
+    def setValue(self, value: float) -> None:
+        self._standin["box"].setValue(value)
+
+    def setRange(self, minimum: float, maximum: float) -> None:
+        self._standin["box"].setRange(minimum, maximum)
+
+
+def _forward(name: str) -> property:
+    def write(self: Any, value: Any) -> None:
+        setattr(self._standin["box"], name, value)
+
+    return property(lambda self: getattr(self._standin["box"], name), write)
+
+
+for _name in ("value", "minimum", "maximum", "decimals", "singleStep", "suffix", "prefix"):
+    setattr(ctkSliderWidget, _name, _forward(_name))
+for _name in ("setMinimum", "setMaximum", "setDecimals", "setSingleStep", "setSuffix"):
+    setattr(ctkSliderWidget, _name, lambda self, value, _name=_name: getattr(self._standin["box"], _name)(value))
