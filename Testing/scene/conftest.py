@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,9 +24,18 @@ def scene() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def one_scene() -> session.Session:
+def one_scene() -> Iterator[session.Session]:
     """One scene for all examples of a property: opening one takes longer than an example.  Clear it after each."""
-    return session.open_session()
+    opened = session.open_session()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sessions_end_here() -> Iterator[None]:
+    """Sessions that only a cycle of references keeps go now: a test worker's process ends without asking them."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ Inside Slicer none of this is needed: its scene and logics are there already.
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Session:
     Attributes:
         scene: the scene.
         application_logic: knows the module logics, as in Slicer.
-        folder: where a ``.mrb`` is unpacked; removed on :meth:`close`, or at the end.
+        folder: where a ``.mrb`` is unpacked; removed on :meth:`close`, with the session, or at the program's end.
         logics: the module logics by name (``"Segmentations"``, ...).
     """
 
@@ -56,11 +56,12 @@ def open_session() -> Session:
     # Reading a .mrb unpacks it into the cache's folder.
     data_manager, cache = slicer.vtkDataIOManager(), slicer.vtkCacheManager()
     folder = Path(tempfile.mkdtemp(prefix="HierSubclassSeg-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     cache.SetRemoteCacheDirectory(str(folder))
     data_manager.SetCacheManager(cache)
     scene.SetDataIOManager(data_manager)
     session = Session(scene, application_logic, folder)
+    # Not at the program's end alone: test workers leave without it.
+    weakref.finalize(session, shutil.rmtree, folder, ignore_errors=True)
     for name, class_name in _LOGICS.items():
         logic = getattr(slicer, class_name)()
         logic.SetMRMLApplicationLogic(application_logic)
