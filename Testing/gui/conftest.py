@@ -28,7 +28,7 @@ application.install()
 import slicer  # noqa: E402
 
 from HierSubclassSegLib.scene import session  # noqa: E402
-from standins.slicer_app import dialogs, packages  # noqa: E402
+from standins.slicer_app import dialogs, modules, packages  # noqa: E402
 
 
 def output_folder() -> Path:
@@ -65,6 +65,21 @@ def app_scene() -> Iterator[Any]:
     opened.close()
     slicer.app.processEvents()
     application.use(None)
+
+
+@pytest.fixture
+def load_module(app_scene: Any) -> Iterator[Callable[[str | Path], Any]]:
+    """Loads a scripted module from its file; it is left and unloaded after the test.  Enter it with ``selectModule``."""
+    loaded: list[str] = []
+
+    def load(path: str | Path) -> Any:
+        module = modules.load(path)
+        loaded.append(module.name)
+        return module
+
+    yield load
+    for name in loaded:
+        modules.unload(name)
 
 
 @pytest.fixture

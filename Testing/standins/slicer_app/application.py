@@ -1,7 +1,7 @@
 """The application around the scene: ``slicer.app``, ``slicer.modules`` and the rest of the package ``slicer``.
 
 Imitates, for what is here, ``Base/QTGUI/qSlicerApplication.cxx``, ``Base/QTCore/qSlicerCoreApplication.cxx``,
-``qSlicerModuleManager.cxx`` and ``Base/Python/slicer/__init__.py`` of Slicer.  ``slicer.util`` is Slicer's own file, which
+and ``Base/Python/slicer/__init__.py`` of Slicer.  ``slicer.util`` is Slicer's own file, which
 comes with the package ``slicer-core``; so are all MRML classes and logics.
 
 Left out: main window, layout and views (``layoutManager()`` is None, as in Slicer without a main window), all modules but the
@@ -17,19 +17,10 @@ from typing import Any
 
 import slicer
 import slicer.util
-from PySide6.QtCore import QObject, QProcessEnvironment, QSettings, Signal
+from PySide6.QtCore import QProcessEnvironment, QSettings
 from PySide6.QtWidgets import QApplication
 
 from standins.slicer_app.pythonqt_style import cplusplus
-
-
-@cplusplus
-class qSlicerModuleManager(QObject):
-    """Tells that a module is loaded or about to be unloaded."""
-
-    moduleLoaded = Signal(str)
-    moduleAboutToBeUnloaded = Signal(str)
-    moduleUnloaded = Signal(str)
 
 
 @cplusplus
@@ -44,7 +35,7 @@ class qSlicerApplication(QApplication):
         self.setApplicationName("Slicer")
         self.setOrganizationName("slicer.org")
         self.setApplicationVersion("5.12.3")
-        self._standin = {"modules": qSlicerModuleManager(), "session": None, "testing": False, "folder": folder}
+        self._standin = {"modules": None, "session": None, "testing": False, "folder": folder}
 
     @property
     def temporaryPath(self) -> str:
@@ -78,7 +69,7 @@ class qSlicerApplication(QApplication):
     def startupEnvironment(self) -> QProcessEnvironment:
         return QProcessEnvironment.systemEnvironment()
 
-    def moduleManager(self) -> qSlicerModuleManager:
+    def moduleManager(self) -> Any:
         return self._standin["modules"]
 
     def applicationLogic(self) -> Any:
@@ -147,8 +138,12 @@ def install() -> qSlicerApplication:
     slicer.qMRMLWidget, slicer.qMRMLNodeComboBox = mrml_widgets.qMRMLWidget, mrml_widgets.qMRMLNodeComboBox
     _submodule("i18n", i18n)
     _submodule("packaging", packages)
-    from standins.slicer_app import parameters, scripted, segment_editor
+    from standins.slicer_app import modules, parameters, scripted, segment_editor
 
+    slicer.qSlicerScriptedLoadableModule = modules.qSlicerScriptedLoadableModule
+    slicer.qSlicerScriptedLoadableModuleWidget = modules.qSlicerScriptedLoadableModuleWidget
+    slicer.app._standin["modules"] = modules.qSlicerModuleManager()
+    slicer.util.selectModule = modules.select
     slicer.qMRMLSegmentEditorWidget = segment_editor.qMRMLSegmentEditorWidget
     _submodule("ScriptedLoadableModule", scripted)
     _submodule("parameterNodeWrapper", parameters)

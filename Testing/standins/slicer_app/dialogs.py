@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from PySide6 import QtWidgets
+from PySide6 import QtGui, QtWidgets
 
 from standins.slicer_app import pythonqt_style  # noqa: F401  (before any class is changed here)
 
@@ -81,11 +81,17 @@ def _static(kind: str) -> staticmethod:
     return staticmethod(ask)
 
 
+def _open_url(url: Any) -> bool:
+    seen.append(Asked("QDesktopServices.openUrl", "", url.toString()))
+    return True
+
+
 def install() -> None:
     """Put the answers in the place of Qt's own event loops."""
     for cls in (QtWidgets.QDialog, QtWidgets.QMessageBox, QtWidgets.QFileDialog, QtWidgets.QColorDialog):
         cls.exec = cls.exec_ = _run_dialog  # type: ignore[attr-defined, assignment, method-assign]
     QtWidgets.QMenu.exec = QtWidgets.QMenu.exec_ = _run_menu  # type: ignore[attr-defined, assignment, method-assign]
+    QtGui.QDesktopServices.openUrl = staticmethod(_open_url)  # type: ignore[method-assign]
     for cls, names in (
         (QtWidgets.QMessageBox, ("question", "warning", "information", "critical")),
         (QtWidgets.QFileDialog, ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getExistingDirectory")),

@@ -131,6 +131,10 @@ def _static(cls: type, name: str) -> tuple[type, Any] | None:
 
 def _write(self: Any, name: str, value: Any) -> None:
     """What PythonQt does on ``self.name = value``."""
+    if type(value) is QtCore.SignalInstance:
+        # PySide6 itself puts the signals of an object that Qt made (a menu's action) onto it.
+        _generic_setattr(self, name, value)
+        return
     cls = type(self)
     found = _static(cls, name)
     if found is not None:
