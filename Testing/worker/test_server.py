@@ -239,7 +239,8 @@ def test_a_memory_error_below_a_sentence_keeps_the_sentence() -> None:
 
     error = ResourceError("this machine's memory is too small for this image; crop it.")
     error.__cause__ = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 10 GB")
-    assert error_fields(error) == {"kind": "OutOfMemory", "sentence": error.sentence, "hint": "", "traceback": ""}
+    said = {"kind": "OutOfMemory", "code": "HS-MEMORY", "sentence": error.sentence, "hint": "", "traceback": ""}
+    assert error_fields(error) == said
 
 
 def test_idle_worker_ends_with_its_stdin(start: Callable[..., Any]) -> None:

@@ -7,6 +7,29 @@ This module imports the standard library alone, so that the Slicer half can use 
 
 from __future__ import annotations
 
+CODES = {
+    "LabelTreeError": "HS-TREE",
+    "DatasetError": "HS-DATASET",
+    "BundleError": "HS-BUNDLE",
+    "ImageError": "HS-IMAGE",
+    "ConfigError": "HS-CONFIG",
+    "TrainingError": "HS-TRAINING",
+    "SceneError": "HS-SCENE",
+    "ResourceError": "HS-RESOURCE",
+    "WorkerError": "HS-WORKER",
+    "WorkerDied": "HS-WORKER-DIED",
+    "Protocol": "HS-WORKER-PROTOCOL",
+    "OutOfMemory": "HS-MEMORY",
+    "OSError": "HS-FILE",
+    "Unexpected": "HS-PROGRAM",
+}
+"""What a kind of error is called in docs/troubleshooting.md: stays the same when sentences and classes change."""
+
+
+def code_of(kind: str) -> str:
+    """The code of a kind of error as messages carry it; empty for ``Canceled``, which is no fault."""
+    return "" if kind == "Canceled" else CODES.get(kind, CODES["WorkerError"])
+
 
 class HiersegError(Exception):
     """A mistake in what a user gave (a file, a tree, an option), told in one sentence.
@@ -29,6 +52,12 @@ class HiersegError(Exception):
     def kind(self) -> str:
         """The name of the class, as the worker sends it."""
         return type(self).__name__
+
+    @property
+    def code(self) -> str:
+        """Its entry in docs/troubleshooting.md; a class that is not listed there takes its base class's."""
+        names = (self.kind, *(base.__name__ for base in type(self).__mro__))
+        return next((CODES[name] for name in names if name in CODES), "")
 
 
 class LabelTreeError(HiersegError):

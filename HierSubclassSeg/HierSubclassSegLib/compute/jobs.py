@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hierseg.errors import WorkerError
+from hierseg.errors import WorkerError, code_of
 from hierseg.labeltree import LabelTree
 
 _logger = logging.getLogger(__name__)
@@ -91,6 +91,11 @@ class RemoteError(WorkerError):
     def kind(self) -> str:
         """The error's class on the worker."""
         return self._kind
+
+    @property
+    def code(self) -> str:
+        """Its entry in docs/troubleshooting.md; empty for a cancel."""
+        return code_of(self._kind)
 
     @property
     def canceled(self) -> bool:

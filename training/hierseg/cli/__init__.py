@@ -11,6 +11,7 @@ import argparse
 import errno
 import importlib
 import io
+import json
 import keyword
 import os
 import sys
@@ -86,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return int(options.run(options) or 0)
     except HiersegError as error:
+        if "--json" in arguments:
+            said = {"kind": error.kind, "code": error.code, "sentence": error.sentence, "hint": error.hint}
+            print(json.dumps({"error": said}))
         return _complain(error.sentence, error.hint)
     except KeyboardInterrupt:
         print("hierseg: interrupted", file=sys.stderr)

@@ -92,7 +92,15 @@ def run(arguments: argparse.Namespace) -> int:
                 failed += 1
                 bar.say(f"hierseg: {error.sentence}" + (f"\n  {error.hint}" if error.hint else ""))
                 results.append(
-                    {"case": job.name, "error": {"kind": error.kind, "sentence": error.sentence, "hint": error.hint}}
+                    {
+                        "case": job.name,
+                        "error": {
+                            "kind": error.kind,
+                            "code": error.code,
+                            "sentence": error.sentence,
+                            "hint": error.hint,
+                        },
+                    }
                 )
             bar.end()
     if arguments.json:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import hierseg
-from hierseg.errors import HiersegError, WorkerError
+from hierseg.errors import HiersegError, WorkerError, code_of
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message
 from hierseg.worker.store import MissingContentError, Store
 
@@ -267,7 +267,12 @@ class Tasks:
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:
-    """An exception as the fields of an error message: kind, sentence, hint, traceback."""
+    """An exception as the fields of an error message: kind, code, sentence, hint, traceback."""
+    fields = _error_fields(error)
+    return {**fields, "code": code_of(fields["kind"])}
+
+
+def _error_fields(error: BaseException) -> dict[str, Any]:
     if isinstance(error, MissingContentError):
         return {"kind": "MissingContent", "sentence": error.sentence, "hint": error.hint, "traceback": ""}
     if isinstance(error, CancelledError):
