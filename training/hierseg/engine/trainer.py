@@ -102,7 +102,9 @@ def train(
             _fail(folder, "failed", error.sentence)
             raise
         except KeyboardInterrupt:
-            again = "go on with --resume" if folder.last.exists() else "nothing was learned yet; start the training again"
+            again = (
+                "go on with --resume" if folder.last.exists() else "nothing was learned yet; start the training again"
+            )
             _fail(folder, "stopped", f"Interrupted; {again}.")
             raise
         except OSError as error:
