@@ -29,7 +29,7 @@ def test_prints_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ]
     assert main([*arguments, "--seed", "7", "--out", str(tmp_path / "b.json")]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads((tmp_path / "b.json").read_text())
+    assert printed == json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     assert set(printed["seconds"]) == STAGES
     assert all(row["min"] <= row["median"] <= row["max"] for row in printed["seconds"].values())
     assert printed["seconds"]["total"]["max"] >= printed["seconds"]["network"]["min"] > 0

@@ -73,7 +73,7 @@ def test_writes_label_maps_on_the_cases_grid_and_a_report(
     assert labels.array.dtype == np.uint8
     np.testing.assert_allclose(labels.affine, read_volume(source).affine, atol=1e-6)
     np.testing.assert_array_equal(tree.top_value_table[labels.array], top.array)
-    report = json.loads((tmp_path / "out" / "scan.json").read_text())
+    report = json.loads((tmp_path / "out" / "scan.json").read_text(encoding="utf-8"))
     assert report["bundle"] == "tiny@1.0.0"
     assert report["geometry"]["shape"] == [12, 10, 5]
     assert sum(report["volumes_ml"][node.name] for node in tree.top_level) == pytest.approx(

@@ -40,7 +40,7 @@ def words(dataset: Path, out: Path, *more: str, settings: list[str] = SETTINGS) 
 
 
 def events(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (out / "events.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -67,14 +67,14 @@ def test_a_run_from_data_to_bundle(data: Path, tmp_path: Path, capsys: pytest.Ca
     prediction = Predictor(bundle, device="cpu").predict([read_volume(next((data / "images").iterdir()))])
     assert prediction.labels.shape == (24, 24, 24)
 
-    status = json.loads((out / "status.json").read_text())
+    status = json.loads((out / "status.json").read_text(encoding="utf-8"))
     assert (status["state"], status["iteration"], status["iterations"]) == ("finished", 3, 3)
     kinds = [event["event"] for event in events(out)]
     assert kinds[0] == "start"
     assert kinds[-1] == "finished"
     assert {"losses", "validation"} <= set(kinds)
-    assert yaml.safe_load((out / "config.yaml").read_text())["method"] == method
-    assert len(json.loads((out / "dataset.json").read_text())["fingerprint"]) == 64
+    assert yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))["method"] == method
+    assert len(json.loads((out / "dataset.json").read_text(encoding="utf-8"))["fingerprint"]) == 64
     assert list((out / "tensorboard").iterdir())
     assert not [path for path in out.rglob("*") if path.name.startswith(".tmp")]
 
@@ -146,13 +146,13 @@ def test_a_stop_file_of_an_earlier_run_is_forgotten_and_a_new_one_is_not(tmp_pat
 def test_the_status_is_refreshed_while_nothing_else_happens(tmp_path: Path) -> None:
     assert runfolder.HEARTBEAT_SECONDS <= 2
     with runfolder.RunFolder(tmp_path / "run") as folder:
-        first = json.loads((tmp_path / "run" / "status.json").read_text())["updated"]
+        first = json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))["updated"]
         deadline = time.monotonic() + 100
-        while json.loads((tmp_path / "run" / "status.json").read_text())["updated"] == first:
+        while json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))["updated"] == first:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         folder.update(state="failed")
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+    assert json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))["state"] == "failed"
     assert not [thread for thread in threading.enumerate() if thread.name == "hierseg-heartbeat"]
 
 
@@ -225,7 +225,7 @@ def test_validation_never_splits_a_group(tmp_path: Path) -> None:
         threads=1,
         device="cpu",
     )
-    used = json.loads((tmp_path / "run" / "dataset.json").read_text())
+    used = json.loads((tmp_path / "run" / "dataset.json").read_text(encoding="utf-8"))
     groups = [{int(case[4:]) // 2 for case in used[split]} for split in ("training", "validation")]
     assert groups[0] & groups[1] == set()
     assert groups[1]
@@ -280,7 +280,7 @@ def test_bad_cases_are_named(
     assert "case 'bad'" in error
     assert said in error
     assert "Traceback" not in error
-    status = json.loads((out / "status.json").read_text())
+    status = json.loads((out / "status.json").read_text(encoding="utf-8"))
     assert status["state"] == "failed"
     assert "case 'bad'" in status["message"]
     # The same folder serves again once the data is corrected.
@@ -335,7 +335,7 @@ def test_a_loss_that_is_no_number_names_the_case_and_keeps_the_checkpoint(
     assert "'case" in error
     kept = checkpoints.load_checkpoint(out / "last.pt")
     assert all(bool(np.isfinite(tensor.numpy()).all()) for tensor in kept["model"].values())
-    assert json.loads((out / "status.json").read_text())["state"] == "failed"
+    assert json.loads((out / "status.json").read_text(encoding="utf-8"))["state"] == "failed"
 
 
 def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(

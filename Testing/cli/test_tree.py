@@ -47,7 +47,7 @@ def test_convert_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[st
     table, back = tmp_path / "t.csv", tmp_path / "back.json"
     assert main(["tree", "convert", "brats2021", str(table)]) == 0
     assert main(["tree", "convert", str(table), str(back), "--name", "again"]) == 0
-    content = json.loads(back.read_text())
+    content = json.loads(back.read_text(encoding="utf-8"))
     assert content["name"] == "again"
     assert {row["name"]: row["value"] for row in content["nodes"]}["enhancing tumor"] == 4
     capsys.readouterr()

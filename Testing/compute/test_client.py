@@ -128,7 +128,7 @@ def test_callbacks_come_once_and_jobs_in_order(client: WorkerClient, tiny_bundle
 
 
 def test_what_the_client_says_is_what_the_schema_says(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    schema = json.loads((ROOT / "docs" / "schemas" / "worker_message.schema.json").read_text())
+    schema = json.loads((ROOT / "docs" / "schemas" / "worker_message.schema.json").read_text(encoding="utf-8"))
 
     class Recorder:
         """A transport that keeps what is written and answers 'have' with nothing."""

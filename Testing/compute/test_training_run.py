@@ -296,9 +296,9 @@ def test_a_real_training_is_followed_and_stopped(tmp_path: Path) -> None:
     events, _ = run.events()
     schemas = Path(__file__).resolve().parents[2] / "docs" / "schemas"
     for event in events:
-        jsonschema.validate(event, json.loads((schemas / "training_event.schema.json").read_text()))
-    written = json.loads((tmp_path / "run" / "status.json").read_text())
-    jsonschema.validate(written, json.loads((schemas / "training_status.schema.json").read_text()))
+        jsonschema.validate(event, json.loads((schemas / "training_event.schema.json").read_text(encoding="utf-8")))
+    written = json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))
+    jsonschema.validate(written, json.loads((schemas / "training_status.schema.json").read_text(encoding="utf-8")))
     assert {"start", "losses", "validation", "stopped"} <= {event["event"] for event in events}
 
     again = TrainingRun.start(train_command(), tmp_path / "nowhere", tmp_path / "run", resume=True)

@@ -231,7 +231,7 @@ def test_a_small_training_learns(blobs: Dataset, tmp_path: Path) -> None:
         "log_interval": 10,
     }
     train(blobs, tmp_path / "run", {**settings, "validation": {"fraction": 0}}, threads=1, device="cpu")
-    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [event for event in events if event["event"] == "losses"]
     assert [event["iteration"] for event in losses] == [10, 20, 30]
     for term in ("superclass", "partial"):

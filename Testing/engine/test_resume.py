@@ -83,7 +83,7 @@ def test_a_killed_training_goes_on_from_the_last_checkpoint(blobs: Dataset, tmp_
     command = [sys.executable, "-c", KILLED, str(blobs.folder), str(out), json.dumps(settings)]
     killed = subprocess.run(command, env=ENVIRONMENT, check=False, timeout=200)
     assert killed.returncode == -signal.SIGKILL
-    assert json.loads((out / "status.json").read_text())["state"] == "running"
+    assert json.loads((out / "status.json").read_text(encoding="utf-8"))["state"] == "running"
     assert load_checkpoint(out / "last.pt")["iteration"] == 4
     (out / ".tmp-1234-last.pt").write_bytes(b"half a checkpoint")
     # Its status still says "running", but its process is gone, so that the folder can be taken over.
@@ -95,7 +95,7 @@ def test_a_killed_training_goes_on_from_the_last_checkpoint(blobs: Dataset, tmp_
 
 def _iteration(out: Path) -> int:
     try:
-        events = (out / "events.jsonl").read_text().splitlines()
+        events = (out / "events.jsonl").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return 0
     return max((json.loads(line).get("iteration", 0) for line in events), default=0)
@@ -140,7 +140,7 @@ def test_ctrl_c_saves_a_checkpoint_and_exits_with_130(blobs: Dataset, tmp_path: 
     assert process.returncode == 130
     assert "Traceback" not in said
     assert load_checkpoint(out / "last.pt")["iteration"] >= 3
-    status = json.loads((out / "status.json").read_text())
+    status = json.loads((out / "status.json").read_text(encoding="utf-8"))
     assert status["state"] == "stopped"
     assert "--resume" in status["message"]
 

@@ -112,3 +112,16 @@ def test_collapsed_button_hides_its_children(screenshot: Any) -> None:
     assert not button.checked
     screenshot(button, "collapsed")
     assert vtk.VTK_OBJECT
+
+
+def test_a_property_whose_getter_is_static_is_read_as_an_attribute() -> None:
+    assert isinstance(slicer.app.applicationVersion, str)
+
+
+def test_a_timer_is_made_to_fire_once_by_its_setter_only() -> None:
+    """Seen in the application: there ``timer.singleShot`` is the static slot."""
+    timer = qt.QTimer()
+    with pytest.raises(AttributeError, match="can not be overwritten"):
+        timer.singleShot = True
+    timer.setSingleShot(True)
+    assert timer.isSingleShot()

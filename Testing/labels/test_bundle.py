@@ -41,7 +41,7 @@ def write_again(bundle: Bundle, **changes: Any) -> Bundle:
 def admit(bundle: Bundle, relative: str) -> None:
     """Put a file's present hash into the manifest: what a forger would do."""
     path = bundle.folder / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["files"][relative] = hashlib.sha256((bundle.folder / relative).read_bytes()).hexdigest()
     path.write_text(json.dumps(manifest))
 
@@ -73,7 +73,7 @@ def test_every_file_meets_its_schema(bundle: Bundle) -> None:
         "manifest": "manifest.json",
     }.items():
         validator = Draft202012Validator(json.loads(resources.path("schemas", schema).read_text(encoding="utf-8")))
-        assert list(validator.iter_errors(json.loads((bundle.folder / relative).read_text()))) == []
+        assert list(validator.iter_errors(json.loads((bundle.folder / relative).read_text(encoding="utf-8")))) == []
 
 
 def test_the_examples_of_the_page_are_sound() -> None:
@@ -189,7 +189,7 @@ def test_links_are_refused(bundle: Bundle, tmp_path: Path, what: str) -> None:
 @pytest.mark.parametrize("relative", ["../x.json", "/etc/passwd", "C:/x", "a\\..\\..\\x", "manifest.json"])
 def test_a_manifest_that_points_outside_is_refused(bundle: Bundle, relative: str) -> None:
     path = bundle.folder / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["files"][relative] = "0" * 64
     path.write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="not a path inside"):
@@ -199,7 +199,7 @@ def test_a_manifest_that_points_outside_is_refused(bundle: Bundle, relative: str
 @pytest.mark.parametrize("relative", ["manifest.json", "configs/hierseg.json", "configs/label_tree.json"])
 def test_another_format_version_is_refused(bundle: Bundle, relative: str) -> None:
     path = bundle.folder / relative
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 2}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "format_version": 2}))
     if relative != "manifest.json":
         admit(bundle, relative)
     with pytest.raises(BundleError, match="format_version") as caught:
@@ -295,7 +295,7 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(bundle: Bundle, tmp_path: Pa
         write_bundle(
             home, config=CONFIG, metadata={}, tree=tree, write_weights=empty_weights, card="", license_text="x"
         )
-    assert (home / "thesis.txt").read_text() == "three years"
+    assert (home / "thesis.txt").read_text(encoding="utf-8") == "three years"
 
 
 def test_a_replacement_killed_between_its_two_steps_is_undone(bundle: Bundle) -> None:

@@ -26,7 +26,7 @@ def save(dataset: Dataset, case_id: str | None = "a", text: str = "1", **more: A
 def edit(dataset: Dataset, **changes: Any) -> None:
     """Change the first training case in ``dataset.json`` by hand."""
     path = dataset.folder / "dataset.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["training"][0].update(changes)
     path.write_text(json.dumps(content))
 
@@ -77,13 +77,13 @@ def test_saving_again_replaces_and_leaves_nothing_behind(dataset: Dataset) -> No
 def test_keys_of_other_programs_are_kept(dataset: Dataset) -> None:
     save(dataset, "a")
     path = dataset.folder / "dataset.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["licence"] = "CC-BY"
     content["training"][0]["fold"] = 3
     path.write_text(json.dumps(content))
     save(dataset, "b")
     save(dataset, "a", "2")
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     assert content["licence"] == "CC-BY"
     assert [row.get("fold") for row in content["training"]] == [3, None]
 
@@ -103,7 +103,7 @@ def test_monai_reads_the_datalist(dataset: Dataset) -> None:
 def test_meets_its_schema_as_does_the_example_of_the_page(dataset: Dataset, tmp_path: Path) -> None:
     schema = Draft202012Validator(json.loads(resources.path("schemas", "dataset").read_text(encoding="utf-8")))
     save(dataset, "a", group="g", slices_complete=[{"axis": 0, "indices": [1], "node": None}])
-    assert list(schema.iter_errors(json.loads((dataset.folder / "dataset.json").read_text()))) == []
+    assert list(schema.iter_errors(json.loads((dataset.folder / "dataset.json").read_text(encoding="utf-8")))) == []
     page = (Path(__file__).parents[2] / "docs" / "dataset-folder.md").read_text(encoding="utf-8")
     example = json.loads(page.split("```json\n")[1].split("```")[0])
     assert list(schema.iter_errors(example)) == []
@@ -163,7 +163,7 @@ def test_a_wrong_case_is_named(dataset: Dataset, changes: dict[str, Any], said: 
 )
 def test_a_wrong_head_is_named(dataset: Dataset, changes: dict[str, Any], said: str) -> None:
     path = dataset.folder / "dataset.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}))
     with pytest.raises(DatasetError) as caught:
         Dataset.open(dataset.folder)
     assert said in caught.value.sentence
@@ -172,7 +172,7 @@ def test_a_wrong_head_is_named(dataset: Dataset, changes: dict[str, Any], said: 
 def test_a_case_listed_twice_is_named(dataset: Dataset) -> None:
     save(dataset, "a")
     path = dataset.folder / "dataset.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["test"] = content["training"]
     path.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="'a' is listed twice"):
@@ -341,7 +341,7 @@ def test_a_journal_that_names_files_outside_is_not_followed(dataset: Dataset, tm
         journal.write_text(json.dumps(content))
         with pytest.raises(DatasetError, match="journal"):
             Dataset.open(dataset.folder)
-    assert victim.read_text() == "precious"
+    assert victim.read_text(encoding="utf-8") == "precious"
     assert (dataset.folder / "dataset.json").exists()
 
 

@@ -123,7 +123,7 @@ def test_a_writer_after_a_killed_writer_finishes_its_work(folder: Path) -> None:
     assert (folder / ".journal.json").exists()
     # even without looking first
     tree = LabelTree.load(folder / "label_tree.json")
-    content = json.loads((folder / "dataset.json").read_text())
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     Dataset(folder, content, tree).save_case(
         "b", [lambda path: path.write_bytes(b"x")] * 2, None, provenance={"number": 1}
     )

@@ -177,7 +177,7 @@ def test_difficulty_makes_intensities_overlap(kind: str) -> None:
 def test_published_layout_of_acdc(tmp_path: Path) -> None:
     make_phantom(Request("acdc", cases=1, size=32, raw=True), tmp_path / "acdc")
     patient = tmp_path / "acdc" / "patient001"
-    info = dict(line.split(": ") for line in (patient / "Info.cfg").read_text().splitlines())
+    info = dict(line.split(": ") for line in (patient / "Info.cfg").read_text(encoding="utf-8").splitlines())
     assert set(info) == {"ED", "ES", "Group", "Height", "NbFrame", "Weight"}
     for frame in (info["ED"], info["ES"]):
         image = read_volume(patient / f"patient001_frame{int(frame):02d}.nii.gz")

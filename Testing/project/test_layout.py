@@ -31,7 +31,9 @@ def python_files() -> list[Path]:
 
 
 def cmake_list(name: str) -> set[str]:
-    found = re.search(rf"set\({name}\n(.*?)\n?\s*\)", (MODULE / "CMakeLists.txt").read_text(), re.DOTALL)
+    found = re.search(
+        rf"set\({name}\n(.*?)\n?\s*\)", (MODULE / "CMakeLists.txt").read_text(encoding="utf-8"), re.DOTALL
+    )
     assert found, f"HierSubclassSeg/CMakeLists.txt has no list {name}"
     return set(found.group(1).split())
 
@@ -52,7 +54,7 @@ def test_cmake_lists_every_file_of_the_module(name: str, pattern: str) -> None:
 
 
 def test_the_extension_installs_what_the_learning_half_needs() -> None:
-    text = (ROOT / "CMakeLists.txt").read_text()
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     assert "project(HierSubclassSeg)" in text
     folders = re.findall(r"install\(DIRECTORY ([^\n]*)", text)
     assert set(" ".join(folders).split()) == {"training/hierseg", "Resources", "training/configs", "docs/schemas"}
@@ -67,7 +69,7 @@ def commands(document: Path) -> list[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_in_documents_exist(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for command in commands(document):
         words = command.split()
         if words[0] == "make" and len(words) > 1:
@@ -79,7 +81,7 @@ def test_commands_in_documents_exist(document: Path) -> None:
 def test_readme_shows_the_two_commands_first() -> None:
     first = commands(ROOT / "README.md")[:2]
     assert [command.split()[:2] for command in first] == [["make", "demo"], ["make", "test"]]
-    screen = "\n".join((ROOT / "README.md").read_text().splitlines()[:25])
+    screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:25])
     assert "docs/images/demo.png" in screen
     assert "not for diagnosis" in screen
 

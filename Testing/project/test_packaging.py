@@ -90,10 +90,14 @@ def test_metadata_says_what_is_needed(wheel: Path) -> None:
 
 def test_every_dependency_is_pinned_for_make() -> None:
     """A dependency without a line in constraints.txt would come in another version every month."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *(row for rows in project["optional-dependencies"].values() for row in rows)]
     names = {_canonical(row) for row in wanted}
-    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    pins = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
     assert all("==" in pin for pin in pins)
     assert names <= {_canonical(pin) for pin in pins}
 
@@ -108,4 +112,4 @@ def _canonical(requirement: str) -> str:
 def test_the_version_is_in_the_citation() -> None:
     from hierseg import __version__
 
-    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

@@ -58,7 +58,9 @@ def pretend_venv(checkout: Path) -> Path:
 
 
 def installs(log: Path) -> list[str]:
-    return [line for line in log.read_text().splitlines() if " install " in line] if log.exists() else []
+    return (
+        [line for line in log.read_text(encoding="utf-8").splitlines() if " install " in line] if log.exists() else []
+    )
 
 
 def test_installs_once_and_again_when_a_version_changes(checkout: Path) -> None:
@@ -84,7 +86,7 @@ def test_pip_options_reach_pip(checkout: Path) -> None:
 def test_a_failed_install_is_tried_again(checkout: Path) -> None:
     log = pretend_venv(checkout)
     python = checkout / ".venv/bin/python"
-    good = python.read_text()
+    good = python.read_text(encoding="utf-8")
     python.write_text(good.replace("exit 0", '[ "$3" = install ] && exit 1; exit 0'))
     failed = set_up(checkout)
     assert failed.returncode == 2
@@ -119,7 +121,7 @@ def test_a_tried_python_is_preferred_to_a_newer_one(checkout: Path) -> None:
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
     set_up(checkout, PATH=f"{programs}:/usr/bin:/bin")
-    asked = (checkout.parent / "asked.log").read_text()
+    asked = (checkout.parent / "asked.log").read_text(encoding="utf-8")
     assert "python3.12 venv" in asked
     assert "python3 venv" not in asked
 
@@ -130,14 +132,14 @@ def test_a_folder_of_the_users_is_left_alone(checkout: Path) -> None:
     done = set_up(checkout)
     assert done.returncode == 2
     assert "remove it, or choose another folder" in done.stderr
-    assert (checkout / ".venv/thesis.txt").read_text() == "keep"
+    assert (checkout / ".venv/thesis.txt").read_text(encoding="utf-8") == "keep"
 
 
 @pytest.mark.parametrize("script", [".ci/run", ".ci/setup-venv"])
 def test_scripts_are_sound_and_executable(script: str) -> None:
     path = ROOT / script
     assert os.access(path, os.X_OK)
-    assert "set -euo pipefail" in path.read_text()
+    assert "set -euo pipefail" in path.read_text(encoding="utf-8")
     assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
 
 

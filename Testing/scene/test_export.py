@@ -177,7 +177,8 @@ def test_provenance(scene, node, volume, tree, dataset):
     case = export.export_case(node, dataset, user="annotator 7", group="g")
     said = case.provenance
     assert said["tool"] == "HierSubclassSeg"
-    assert said["slicer"].startswith("slicer-core 5.")
+    # The application's version is plain, the wheel's says what it is; a panel's test may have run before in this process.
+    assert said["slicer"].removeprefix("slicer-core ").startswith("5.")
     assert said["when"].endswith("+00:00")
     assert (said["model"], said["user"]) == ("brain@2", "annotator 7")
     assert said["parent_transform"] == matrix.tolist()

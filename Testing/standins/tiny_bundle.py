@@ -21,8 +21,12 @@ TREE = {
 }
 
 
-def write_tiny_bundle(folder: Path, **config: Any) -> Any:
-    """Write the bundle; ``config`` replaces entries of ``hierseg.json``. Returns the opened bundle."""
+def write_tiny_bundle(folder: Path, *, metadata: dict[str, Any] | None = None, **config: Any) -> Any:
+    """Write the bundle; ``config`` replaces entries of ``hierseg.json``, ``metadata`` those of the metadata.
+
+    Returns:
+        The opened bundle.
+    """
     import torch
 
     from hierseg.bundle import write_bundle
@@ -32,7 +36,7 @@ def write_tiny_bundle(folder: Path, **config: Any) -> Any:
 
     torch.manual_seed(0)
     tree = LabelTree.from_dict(TREE)
-    model = HierarchicalSegmenter(tree, 1, 3, width=4)
+    model = HierarchicalSegmenter(tree, len(config.get("channels", [0])), 3, width=4)
     whole: dict[str, Any] = {
         "network": {"name": "HierarchicalSegmenter", "arguments": model.arguments},
         "channels": [{"name": "MRI", "normalization": {"type": "percentile", "lower": 0.5, "upper": 99.5}}],
@@ -47,7 +51,7 @@ def write_tiny_bundle(folder: Path, **config: Any) -> Any:
     return write_bundle(
         folder,
         config={**whole, **config},
-        metadata={"name": "tiny", "version": "1.0.0"},
+        metadata={"name": "tiny", "version": "1.0.0", **(metadata or {})},
         tree=tree,
         write_weights=lambda path: save_weights(model.state_dict(), path),
         card="# tiny\n\nUntrained; for tests.\n",

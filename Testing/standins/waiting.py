@@ -20,7 +20,7 @@ What these tests start would go on for ten minutes, so that the difference is se
 def is_running(pid: int) -> bool:
     """Whether a process lives; one that has ended and is not reaped yet does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 

@@ -29,7 +29,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
-SCHEMA = Draft202012Validator(json.loads((ROOT / "docs/schemas/worker_message.schema.json").read_text()))
+SCHEMA = Draft202012Validator(
+    json.loads((ROOT / "docs/schemas/worker_message.schema.json").read_text(encoding="utf-8"))
+)
 
 
 def header_of(message: Message) -> dict[str, Any]:

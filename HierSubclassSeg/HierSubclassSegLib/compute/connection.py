@@ -124,6 +124,11 @@ class Connection:
         return self.exit_code is None
 
     @property
+    def usable(self) -> bool:
+        """Whether it takes requests: it lives, was not given up, and is not about to be ended."""
+        return self.alive and self._failure is None and self._kill_at is None
+
+    @property
     def stderr_tail(self) -> list[str]:
         """The last lines that the worker wrote to stderr, for diagnostics."""
         rest = self._stderr_rest.decode("utf-8", "replace").strip()

@@ -40,7 +40,7 @@ def started_at(pid: int) -> float | None:
     if sys.platform.startswith("linux"):
         try:
             ticks = int(_stat_fields(pid)[19])
-            uptime = float(Path("/proc/uptime").read_text().split()[0])
+            uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
         except (OSError, IndexError, ValueError):
             return None
         return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
@@ -57,7 +57,7 @@ def fingerprint(pid: int) -> str:
     if not sys.platform.startswith("linux"):
         return ""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot}:{_stat_fields(pid)[19]}"
     except (OSError, IndexError):
         return ""
@@ -65,7 +65,7 @@ def fingerprint(pid: int) -> str:
 
 def _stat_fields(pid: int) -> list[str]:
     """The fields of ``/proc/<pid>/stat`` from the state on; the name before them may hold spaces and parentheses."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
 
 
 def _elapsed(text: str) -> float:

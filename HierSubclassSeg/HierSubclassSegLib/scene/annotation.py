@@ -18,10 +18,10 @@ from HierSubclassSegLib.scene import (
     labelmaps,
     lattice,
     marks,
+    matching,
     prediction,
     reading,
     tags,
-    terminology,
     tree_store,
 )
 
@@ -97,7 +97,7 @@ def annotation_from_segmentation(
     grid = reference_grid(annotation)
     labels = reading.read(segmentation_node, tree, grid, nodes)
     said = {
-        nodes[segment_id].name: _foreign_source(segment)
+        nodes[segment_id].name: foreign_source(segment)
         for segment_id, segment in tree_store.segments(segmentation_node)
         if segment_id in nodes
     }
@@ -109,24 +109,16 @@ def annotation_from_segmentation(
 
 
 def match_segments(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) -> dict[str, Node]:
-    """The tree node of each segment, by our own path tag, its terminology, its name or an alias, in this order.
+    """The tree node of each segment, as ``matching`` finds it.
 
-    Segments that match none are missing; two segments may match one node.
+    Segments that match none, or fit several, are missing; two segments may match one node.
     """
-    by_name = {name.casefold(): node for node in reversed(tree.nodes) for name in (*node.aliases, node.name)}
-    by_codes = _by_meaning(tree)
+    finder = matching.Finder(tree)
     found = {}
     for segment_id, segment in tree_store.segments(segmentation_node):
-        path = tags.get_tag(segment, tags.PATH)
-        entry = tags.get_tag(segment, tags.TERMINOLOGY) or ""
-        node = tree.node(path) if path is not None and path in tree else None
-        node = (
-            node
-            or by_codes.get(_meaning(terminology.codes_of(entry)))
-            or by_name.get((segment.GetName() or "").casefold())
-        )
-        if node is not None:
-            found[segment_id] = node
+        _, nodes = finder.find(segment)
+        if len(nodes) == 1:
+            found[segment_id] = nodes[0]
     return found
 
 
@@ -174,25 +166,9 @@ def tree_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelTree:
     return tree
 
 
-def _foreign_source(segment: slicer.vtkSegment) -> str:
+def foreign_source(segment: slicer.vtkSegment) -> str:
+    """The source of a segment that any tool may have made: our tag, else what DICOM's algorithm type says."""
     own = tags.get_tag(segment, tags.SOURCE)
     if own is not None:
         return own
     return tags.MIXED if tags.get_tag(segment, tags.ALGORITHM_TYPE, "MANUAL") != "MANUAL" else tags.MANUAL
-
-
-def _meaning(codes: Mapping[str, tuple[str, str, str]]) -> tuple[tuple[str, str], ...]:
-    """What tells two structures apart: scheme and code, not the wording, of everything but the category."""
-    return tuple(
-        (codes[key][0], codes[key][1]) if key in codes else ("", "")
-        for key in ("type", "modifier", "region", "region_modifier")
-    )
-
-
-def _by_meaning(tree: LabelTree) -> dict[tuple[tuple[str, str], ...], Node]:
-    """The nodes by what their codes mean, without meanings that two nodes share, and without Slicer's default."""
-    found: dict[tuple[tuple[str, str], ...], list[Node]] = {}
-    for node in tree.nodes:
-        found.setdefault(_meaning(terminology.codes_of(terminology.terminology_entry(tree, node))), []).append(node)
-    default = _meaning({"type": terminology.TISSUE})
-    return {meaning: nodes[0] for meaning, nodes in found.items() if len(nodes) == 1 and meaning != default}

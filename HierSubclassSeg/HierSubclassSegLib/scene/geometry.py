@@ -160,15 +160,16 @@ def array_of(image: vtk.vtkImageData) -> np.ndarray:
 
 
 def image_like(
-    dtype: Any, shape: tuple[int, ...], offset: tuple[int, ...] = (0, 0, 0), oriented: bool = False
+    dtype: Any, shape: tuple[int, ...], offset: tuple[int, ...] = (0, 0, 0), oriented: bool = False, zeros: bool = True
 ) -> vtk.vtkImageData:
-    """A new image of zeros with vtk's own memory; fill it through :func:`array_of`."""
+    """A new image of zeros (or of whatever was in memory) with vtk's own memory; fill it through :func:`array_of`."""
     from vtk.util import numpy_support
 
     image = slicer.vtkOrientedImageData() if oriented else vtk.vtkImageData()
     image.SetExtent(*[bound for start, size in zip(offset, shape, strict=False) for bound in (start, start + size - 1)])
     image.AllocateScalars(numpy_support.get_vtk_array_type(np.dtype(dtype)), shape[3] if len(shape) > 3 else 1)
-    array_of(image)[...] = 0
+    if zeros:
+        array_of(image)[...] = 0
     return image
 
 

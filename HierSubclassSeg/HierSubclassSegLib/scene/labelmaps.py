@@ -16,8 +16,13 @@ import slicer
 
 from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import geometry, lattice, tags, tree_store
+from HierSubclassSegLib.scene.ticks import Steps, finish
 
+#: a shared label map and the value in it, by node name
+Layers = dict[str, tuple[slicer.vtkOrientedImageData, int]]
 _GROUPS_AT_ONCE = 32
+# Planes along z that one step handles.
+_PLANES = 8
 
 
 def background_of(tree: LabelTree) -> Node | None:
@@ -92,32 +97,67 @@ def fill(
     Raises:
         LabelTreeError: a value is neither a node's nor ``unlabelled``.
     """
-    labels = _checked(tree, labels, "the label map")
-    top = labels if superclass is None else _checked(tree, superclass, "the superclass map")
+    layers = finish(layer_steps(tree, labels, affine, superclass=superclass, leave_out=leave_out, also=also))
+    return add_layers(segmentation_node, tree, layers, source)
+
+
+def layer_steps(
+    tree: LabelTree,
+    labels: np.ndarray,
+    affine: np.ndarray,
+    *,
+    superclass: np.ndarray | None = None,
+    leave_out: Collection[str] = (),
+    also: Collection[str] = (),
+) -> Steps[Layers]:
+    """The shared label maps of :func:`fill`, made in steps, without a scene; arguments and errors as there.
+
+    Returns:
+        The label map of each node that gets a segment, and its value in it, by node name.
+    """
+    labels = yield from _check_steps(tree, labels, "the label map", 0.0, 0.2)
+    top = labels
+    if superclass is not None:
+        top = yield from _check_steps(tree, superclass, "the superclass map", 0.2, 0.3)
     parents: list[Node | None] = [None, *(node for node in tree.nodes if not tree.is_leaf(node))]
     inside = [
         child_table(tree, [node for node in tree.children(parent) if node.name not in leave_out]) > 0
         for parent in parents
     ]
-    boxes, present = group_boxes(labels, inside)
+    boxes, present = yield from _box_steps(labels, inside, 0.3, 0.5)
     if top is not labels:
-        top_boxes, top_present = group_boxes(top, inside[:1])
+        top_boxes, top_present = yield from _box_steps(top, inside[:1], 0.5, 0.6)
         boxes, present = [*top_boxes, *boxes[1:]], present | top_present
     wanted = set(also)
     for node in (tree.by_value(value) for value in present if value != tree.unlabelled):
         wanted.update(other.name for other in (node, *tree.ancestors(node)))
     wanted -= set(leave_out)
-    images: dict[str, tuple[slicer.vtkOrientedImageData, int]] = {}
-    for parent, box in zip(parents, boxes, strict=True):
+    layers: Layers = {}
+    for index, (parent, box) in enumerate(zip(parents, boxes, strict=True)):
         members = [node for node in tree.children(parent) if node.name in wanted]
         if members:
-            image = group_image(top if parent is None else labels, child_table(tree, members), box, affine)
-            images.update({node.name: (image, value) for value, node in enumerate(members, 1)})
+            source = top if parent is None else labels
+            image = yield from _image_steps(source, child_table(tree, members), box, affine, index, len(parents))
+            layers.update({node.name: (image, value) for value, node in enumerate(members, 1)})
+    return layers
+
+
+def add_layers(
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    tree: LabelTree,
+    layers: Layers,
+    source: str | Callable[[Node], str] = tags.MANUAL,
+) -> list[str]:
+    """Give an empty segmentation node the segments that :func:`layer_steps` has made label maps for.
+
+    Returns:
+        The IDs of the new segments, parents before children.
+    """
     with modifying(segmentation_node):
         added = []
         for node in depth_first(tree):
-            if node.name in images:
-                image, value = images[node.name]
+            if node.name in layers:
+                image, value = layers[node.name]
                 said = source if isinstance(source, str) else source(node)
                 added.append(tree_store.add_segment(segmentation_node, tree, node, said, image, value))
         if not added:
@@ -135,6 +175,12 @@ def group_boxes(labels: np.ndarray, inside: Sequence[np.ndarray]) -> tuple[list[
     Returns:
         One box a group, None where no voxel belongs to it; and the set of values.
     """
+    return finish(_box_steps(labels, inside, 0.0, 1.0))
+
+
+def _box_steps(
+    labels: np.ndarray, inside: Sequence[np.ndarray], begin: float, end: float
+) -> Steps[tuple[list[lattice.Box | None], set[int]]]:
     seen = np.zeros(len(inside[0]), dtype=bool)
     boxes: list[lattice.Box | None] = []
     for start in range(0, len(inside), _GROUPS_AT_ONCE):
@@ -152,6 +198,7 @@ def group_boxes(labels: np.ndarray, inside: Sequence[np.ndarray]) -> tuple[list[
             along[0] |= rows
             along[1] |= np.bitwise_or.reduce(marked, axis=0)
             along[2][k] = np.bitwise_or.reduce(rows)
+            yield begin + (end - begin) * (start + len(chunk) * k / labels.shape[2]) / len(inside)
         for index in range(len(chunk)):
             lines = [np.flatnonzero(axis >> np.uint32(index) & np.uint32(1)) for axis in along]
             found = all(line.size for line in lines)
@@ -163,14 +210,22 @@ def group_image(
     labels: np.ndarray, table: np.ndarray, box: lattice.Box | None, affine: np.ndarray
 ) -> slicer.vtkOrientedImageData:
     """The shared label map of one parent's children: ``table[labels]`` within the box, at its place."""
+    return finish(_image_steps(labels, table, box, affine, 0, 1))
+
+
+def _image_steps(
+    labels: np.ndarray, table: np.ndarray, box: lattice.Box | None, affine: np.ndarray, index: int, count: int
+) -> Steps[slicer.vtkOrientedImageData]:
     # One voxel of nothing for an empty group: Slicer's label map operations expect an image with an extent.
     lower, upper = box or ((0, 0, 0), (1, 1, 1))
-    place = tuple(slice(low, high) for low, high in zip(lower, upper, strict=True))
-    image = geometry.image_like(
-        table.dtype, tuple(high - low for low, high in zip(lower, upper, strict=True)), lower, oriented=True
-    )
+    shape = lattice.size((lower, upper))
+    # Every plane is written below: filling so large an image with zeros first would be a long step.
+    image = geometry.image_like(table.dtype, shape, lower, oriented=True, zeros=box is None)
     if box is not None:
-        geometry.array_of(image)[...] = table[labels[place]]
+        voxels, part = geometry.array_of(image), labels[lattice.slices(box)]
+        for k in range(0, shape[2], _PLANES):
+            voxels[:, :, k : k + _PLANES] = table[part[:, :, k : k + _PLANES]]
+            yield 0.6 + 0.4 * (index + k / shape[2]) / count
     image.SetImageToWorldMatrix(geometry.to_vtk(affine))
     return image
 
@@ -189,17 +244,21 @@ def _corner(lines: Sequence[np.ndarray], index: int, plus: int) -> tuple[int, in
     return int(lines[0][index]) + plus, int(lines[1][index]) + plus, int(lines[2][index]) + plus
 
 
-def _checked(tree: LabelTree, labels: np.ndarray, what: str) -> np.ndarray:
+def _check_steps(tree: LabelTree, labels: np.ndarray, what: str, begin: float, end: float) -> Steps[np.ndarray]:
+    """The label map in the tree's dtype and vtk's order of memory, itself if it is so already; checks every value."""
     labels = np.asarray(labels)
-    if labels.dtype != tree.dtype:
-        if labels.size and (labels.min() < 0 or labels.max() > tree.unlabelled):
-            tree.check_values(labels, what)
-        labels = labels.astype(tree.dtype)
+    # Planes along z are read one after another: that wants x to vary fastest in memory, as in vtk.
+    as_is = labels.dtype == tree.dtype and labels.flags.f_contiguous
+    result = labels if as_is else np.empty(labels.shape, tree.dtype, order="F")
     known = np.zeros(256 if tree.dtype == np.uint8 else 65536, dtype=bool)
     known[[*tree.values, tree.unlabelled]] = True
-    # Planes along z are read one after another: that wants x to vary fastest in memory, as in vtk.
-    labels = np.asfortranarray(labels)
-    for k in range(labels.shape[2]):
-        if not known[labels[:, :, k]].all():
+    for tile in lattice.tiles(labels):
+        part = labels[tile]
+        if not as_is:
+            if labels.dtype != tree.dtype and part.size and (part.min() < 0 or part.max() > tree.unlabelled):
+                tree.check_values(labels, what)
+            result[tile] = part
+        if not known[result[tile]].all():
             tree.check_values(labels, what)
-    return labels
+        yield begin + (end - begin) * tile[2].start / labels.shape[2]
+    return result

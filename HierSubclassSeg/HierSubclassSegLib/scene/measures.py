@@ -39,8 +39,8 @@ class _Count:
     image: slicer.vtkOrientedImageData | None  # held, so that its address is given to no other image
     modified: int
     value: int
-    voxels: int
-    ml: float
+    voxels: int | None  # None: the segment has no label map (a surface, say)
+    ml: float | None
     confidence: float | None
 
 
@@ -69,7 +69,8 @@ class Measures:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def ml(self, node: Node | str) -> float | None:
-        """The node's volume in milliliters, by the segmentation's own grid; None while it is not counted.
+        """The node's volume in milliliters, by the segmentation's own grid; None while it is not counted, or if
+        its segment has no label map.
 
         A node without a segment of its own is the sum of its children.
         """
@@ -91,11 +92,7 @@ class Measures:
         whole = None if self._tree.is_leaf(node) else self.voxels(node)
         if not whole:
             return None
-        fine = sum(
-            self._counts[self._segments[leaf.path]].voxels
-            for leaf in self._tree.leaves_under(node)
-            if self._segments.get(leaf.path) in self._counts
-        )
+        fine = sum(self.voxels(leaf) or 0 for leaf in self._tree.leaves_under(node))
         return min(1.0, fine / whole)
 
     def confidence(self, node: Node | str) -> float | None:
@@ -145,7 +142,7 @@ class Measures:
         wanted = old.confidence if old is not None else None
         # With a confidence volume the count is only good for now: an older time keeps it pending.
         modified = _modified(image) if self._confidence_volume() is None else -1
-        self._counts[segment_id] = _Count(image, modified, value, voxels, voxels * _voxel_ml(image), wanted)
+        self._counts[segment_id] = _counted(image, modified, value, voxels, wanted)
         return self._touched(segment_id)
 
     def step(self, seconds: float = 0.01) -> list[str]:
@@ -222,7 +219,7 @@ class Measures:
                 # Painted in the meantime: the next round counts it.
                 continue
             mean = total / voxels / 255.0 if voxels and sure is not None and sure.fits else None
-            self._counts[segment_id] = _Count(image, modified, value, voxels, voxels * _voxel_ml(image), mean)
+            self._counts[segment_id] = _counted(image, modified, value, voxels, mean)
             yield segment_id
 
     def _confidence_volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -283,7 +280,10 @@ def _modified(image: slicer.vtkOrientedImageData | None) -> int:
     return 0 if image is None else int(image.GetMTime())
 
 
-def _voxel_ml(image: slicer.vtkOrientedImageData | None) -> float:
+def _counted(
+    image: slicer.vtkOrientedImageData | None, modified: int, value: int, voxels: int, confidence: float | None
+) -> _Count:
     if image is None:
-        return 0.0
-    return abs(float(np.linalg.det(geometry.image_affine(image)[:3, :3]))) / 1000.0
+        return _Count(None, modified, value, None, None, None)
+    voxel_ml = abs(float(np.linalg.det(geometry.image_affine(image)[:3, :3]))) / 1000.0
+    return _Count(image, modified, value, voxels, voxels * voxel_ml, confidence)

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import slicer
+import vtk
 
 from hierseg.labeltree import LabelTree
-from HierSubclassSegLib.scene import geometry, labelmaps, tags, tree_store, visibility
+from HierSubclassSegLib.scene import geometry, labelmaps, lattice, tags, tree_store, visibility
+from HierSubclassSegLib.scene.ticks import Steps, Ticks, finish
 
 #: node reference roles
 VOLUMES = "HierSubclassSeg.Volumes"
@@ -54,6 +56,55 @@ def create_prediction(
         SceneError: no volume was given, or the arrays' shapes do not fit the volume.
         LabelTreeError: a value is not in the tree.
     """
+    return finish(
+        prediction_steps(
+            volume_nodes, tree, labels, superclass, confidence, bundle_id=bundle_id, affine=affine, name=name
+        )
+    )
+
+
+class PredictionImport(Ticks[slicer.vtkMRMLSegmentationNode]):
+    """:func:`create_prediction` in ticks, for a timer of the GUI; arguments and errors as there.
+
+    The scene is touched by the last two pieces only.  Cancelled, or if the volume has left the scene in the meantime
+    (closed, deleted), nothing appears: ``cancelled`` is True and ``result`` None.
+
+    >>> importing = PredictionImport([volume], tree, labels, bundle_id="brain@1")      # doctest: +SKIP
+    >>> while importing.step(): ...                                                    # doctest: +SKIP
+    >>> prediction_node = importing.result                                             # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        volume_nodes: Sequence[slicer.vtkMRMLVolumeNode],
+        tree: LabelTree,
+        labels: np.ndarray,
+        superclass: np.ndarray | None = None,
+        confidence: np.ndarray | None = None,
+        *,
+        bundle_id: str,
+        affine: np.ndarray | None = None,
+        name: str | None = None,
+    ) -> None:
+        steps = prediction_steps(
+            volume_nodes, tree, labels, superclass, confidence, bundle_id=bundle_id, affine=affine, name=name
+        )
+        scene = volume_nodes[0].GetScene()
+        super().__init__(steps, wanted=lambda: scene is not None and volume_nodes[0].GetScene() is scene)
+
+
+def prediction_steps(
+    volume_nodes: Sequence[slicer.vtkMRMLVolumeNode],
+    tree: LabelTree,
+    labels: np.ndarray,
+    superclass: np.ndarray | None = None,
+    confidence: np.ndarray | None = None,
+    *,
+    bundle_id: str,
+    affine: np.ndarray | None = None,
+    name: str | None = None,
+) -> Steps[slicer.vtkMRMLSegmentationNode]:
+    """The steps of :func:`create_prediction`; what can be refused at once is refused before the first."""
     if not volume_nodes:
         raise tags.SceneError("a prediction needs the volume that it was made on; none was given.")
     volume = volume_nodes[0]
@@ -67,23 +118,45 @@ def create_prediction(
     if geometry.same_place(affine, grid.affine, grid.shape):
         # The same to rounding: take the volume's own numbers, so that the two stay on one lattice.
         affine = grid.affine
+    return _steps(volume_nodes, tree, labels, superclass, confidence, bundle_id, affine, name)
+
+
+def _steps(
+    volume_nodes: Sequence[slicer.vtkMRMLVolumeNode],
+    tree: LabelTree,
+    labels: np.ndarray,
+    superclass: np.ndarray | None,
+    confidence: np.ndarray | None,
+    bundle_id: str,
+    affine: np.ndarray,
+    name: str | None,
+) -> Steps[slicer.vtkMRMLSegmentationNode]:
+    volume = volume_nodes[0]
     scene = volume.GetScene()
-    node = new_segmentation(scene, name or f"{volume.GetName()} {tree.name}", volume_nodes)
-    node.SetAttribute(tree_store.ROLE, "prediction")
-    node.SetAttribute(MODEL, bundle_id)
     background = labelmaps.background_of(tree)
-    labelmaps.fill(
-        node,
-        tree,
-        labels,
-        affine,
-        tags.model_source(bundle_id),
-        superclass=superclass,
-        leave_out=() if background is None else (background.name,),
-    )
-    if confidence is not None:
-        node.SetNodeReferenceID(CONFIDENCE, _confidence_volume(volume, confidence, affine, node.GetName()).GetID())
-    style(node, tree)
+    leave_out = () if background is None else (background.name,)
+    layers = yield from labelmaps.layer_steps(tree, labels, affine, superclass=superclass, leave_out=leave_out)
+    image = None if confidence is None else (yield from _confidence_steps(confidence))
+    name = scene.GenerateUniqueName(name or f"{volume.GetName()} {tree.name}")
+    added: list[slicer.vtkMRMLNode] = []
+    try:
+        if image is not None:
+            added.append(_confidence_volume(volume, image, affine, scene.GenerateUniqueName(f"{name} confidence")))
+            yield 1.0
+        node = new_segmentation(scene, name, volume_nodes)
+        added.append(node)
+        node.SetAttribute(tree_store.ROLE, "prediction")
+        node.SetAttribute(MODEL, bundle_id)
+        labelmaps.add_layers(node, tree, layers, tags.model_source(bundle_id))
+        if image is not None:
+            node.SetNodeReferenceID(CONFIDENCE, added[0].GetID())
+        style(node, tree)
+    except BaseException:
+        # Cancelled (GeneratorExit) or failed: nothing half-made stays behind.
+        for begun in added:
+            if begun.GetScene() is not None:
+                begun.GetScene().RemoveNode(begun)
+        raise
     return node
 
 
@@ -130,13 +203,29 @@ def style(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) ->
     visibility.restyle(segmentation_node, tree)
 
 
+def _confidence_steps(confidence: np.ndarray) -> Steps[vtk.vtkImageData]:
+    """The confidence as an image of uint8."""
+    image = geometry.image_like(np.uint8, confidence.shape, zeros=False)
+    voxels = geometry.array_of(image)
+    for tile in lattice.tiles(confidence):
+        part = confidence[tile]
+        if part.dtype != np.uint8:
+            part = np.rint(np.clip(np.nan_to_num(part), 0.0, 1.0) * 255.0)
+        voxels[tile] = part
+        yield 1.0
+    return image
+
+
 def _confidence_volume(
-    volume: slicer.vtkMRMLVolumeNode, confidence: np.ndarray, affine: np.ndarray, name: str
+    volume: slicer.vtkMRMLVolumeNode, image: vtk.vtkImageData, affine: np.ndarray, name: str
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    if confidence.dtype != np.uint8:
-        confidence = np.rint(np.clip(np.nan_to_num(confidence), 0.0, 1.0) * 255.0).astype(np.uint8)
-    node = geometry.make_volume(
-        volume.GetScene(), confidence, affine, volume.GetScene().GenerateUniqueName(f"{name} confidence")
-    )
+    node = volume.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(geometry.to_vtk(affine))
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    # What the values are is known: no histogram of the whole volume is needed to choose a window.
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0.0, 255.0)
+    node.SetAndObserveImageData(image)
     geometry.place_beside(node, volume)
     return node

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import inspect
 import os
 import sys
 import types
@@ -78,6 +79,19 @@ class QtProperty:
             )
 
 
+class QtStaticSlot:
+    """A static slot with a property's name, as QTimer's singleShot: PythonQt finds the slot first and keeps it."""
+
+    def __init__(self, name: str, plain: Any):
+        self.name, self.plain = name, plain
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self.plain
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        raise AttributeError(f"Slot '{self.name}' can not be overwritten on {type(instance).__name__} object")
+
+
 def _capital(name: str) -> str:
     return name[0].upper() + name[1:]
 
@@ -91,20 +105,21 @@ def _is_method(attribute: Any) -> bool:
     return callable(attribute) and not isinstance(attribute, type) and not _is_signal(attribute)
 
 
-def _own_property(cls: type, meta: Any) -> QtProperty:
+def _own_property(cls: type, meta: Any) -> QtProperty | QtStaticSlot:
     name = meta.name()
     plain = getattr(cls, name, None)
+    if name == "singleShot":
+        return QtStaticSlot(name, plain)
     getter = next(
         (
             found
             for candidate in (name, "is" + _capital(name), "has" + _capital(name))
             if _is_method(found := getattr(cls, candidate, None))
+            # A static method (QCoreApplication.applicationVersion) takes no object.
+            and not isinstance(inspect.getattr_static(cls, candidate), staticmethod)
         ),
         None,
     )
-    # A static method of a property's name (QTimer.singleShot) is no getter of it.
-    if name == "singleShot":
-        getter = cls.isSingleShot  # type: ignore[attr-defined]
     setter = "set" + _capital(name)
     return QtProperty(name, getter, setter if hasattr(cls, setter) else None, meta.isWritable(), plain)
 

@@ -83,7 +83,11 @@ def main() -> None:
     from samseg import gems
 
     folder = Path(samseg.__file__).parent / "atlas" / "20Subjects_smoothing2_down2_smoothingForAffine2"
-    rows = [line.split() for line in (folder / "compressionLookupTable.txt").read_text().splitlines() if line.strip()]
+    rows = [
+        line.split()
+        for line in (folder / "compressionLookupTable.txt").read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
     class_of_row = {int(row[1]): CLASS_OF_FREESURFER[int(row[0])] for row in rows}
     collection = gems.KvlMeshCollection()
     collection.read(str(folder / "atlas_level2.txt.gz"))

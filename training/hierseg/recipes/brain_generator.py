@@ -68,7 +68,7 @@ def living_subject_map(label_path: Path, table_path: Path) -> np.ndarray:
 
     source = nibabel.load(label_path)
     table = np.zeros(6000, dtype=np.uint8)
-    for line in table_path.read_text().splitlines():
+    for line in table_path.read_text(encoding="utf-8").splitlines():
         parts = line.split()
         if len(parts) > 1 and parts[0].isdigit() and "-" in parts[1]:
             table[int(parts[0])] = class_of_region(parts[1])

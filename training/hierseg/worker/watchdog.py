@@ -109,7 +109,12 @@ def _process_table() -> list[tuple[int, int]]:
             if entry.name.isdigit():
                 with contextlib.suppress(OSError, IndexError, ValueError):
                     # The name in parentheses may hold spaces; what follows the last ")" is state, parent, ...
-                    table.append((int(entry.name), int((entry / "stat").read_text().rpartition(")")[2].split()[1])))
+                    table.append(
+                        (
+                            int(entry.name),
+                            int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]),
+                        )
+                    )
         return table
     if os.name != "posix":
         return []

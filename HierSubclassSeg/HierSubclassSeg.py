@@ -1,0 +1,131 @@
+"""The Slicer module HierSubclassSeg: its four classes, which delegate to ``HierSubclassSegLib``."""
+
+import sys
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+class HierSubclassSeg(ScriptedLoadableModule):
+    """What the application knows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("HierSubclassSeg")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Segmentations", "SubjectHierarchy", "Volumes"]
+        self.parent.contributors = ["The HierSubclassSeg contributors"]
+        self.parent.helpText = _(
+            "Segments structures and their subclasses with a model, and shows the result as a hierarchy. "
+            "For research only, not for diagnosis."
+        )
+        self.parent.acknowledgementText = _(
+            "After “Efficient Subclass Segmentation in Medical Images” and “Label tree semantic losses for rich "
+            "multi-class medical image segmentation”."
+        )
+
+
+class HierSubclassSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Puts the panel into the module's widget and tells it when the scene closes."""
+
+    def __init__(self, parent=None):
+        # Before the base class, which calls setup() if it is given no parent.
+        self.logic = None
+        self.panel = None
+        self.entered = False
+        VTKObservationMixin.__init__(self)
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+
+    def setup(self):
+        """Build the panel."""
+        ScriptedLoadableModuleWidget.setup(self)
+        from HierSubclassSegLib.gui.panel import Panel
+
+        self.logic = HierSubclassSegLogic()
+        self.panel = Panel()
+        self.layout.addWidget(self.panel.widget)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        # Also here, for a module that is reloaded while it is open.
+        self.panel.set_parameters(self.logic.getParameterNode())
+
+    def enter(self):
+        """Look again: volumes may have been loaded, models imported."""
+        self.entered = True
+        if self.panel is not None:
+            self.panel.set_parameters(self.logic.getParameterNode())
+            self.panel.enter()
+
+    def exit(self):
+        """A run goes on while another module is open; its result appears in the scene."""
+        self.entered = False
+        if self.panel is not None:
+            self.panel.leave()
+
+    def cleanup(self):
+        """End the worker."""
+        self.removeObservers()
+        if self.panel is not None:
+            self.panel.close()
+            self.panel = None
+
+    def onReload(self):
+        """Reload the library together with the module."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "HierSubclassSegLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, _caller, _event):
+        """Nothing of the old scene may be used any more."""
+        if self.panel is not None:
+            self.panel.scene_closes()
+
+    def onSceneEndClose(self, _caller, _event):
+        """Begin anew if the module is shown."""
+        if self.entered and self.panel is not None:
+            self.panel.set_parameters(self.logic.getParameterNode())
+            self.panel.enter()
+
+
+class HierSubclassSegLogic(ScriptedLoadableModuleLogic):
+    """Gives the parameter node; everything else is in ``HierSubclassSegLib`` and needs no widget."""
+
+    def getParameterNode(self):
+        """The panel's choices in this scene."""
+        from HierSubclassSegLib.gui.parameters import PanelParameters
+
+        return PanelParameters(super().getParameterNode())
+
+
+class HierSubclassSegTest(ScriptedLoadableModuleTest):
+    """What "Reload and Test" runs: the panel with a volume loaded."""
+
+    def setUp(self):
+        """Start with an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run all tests."""
+        self.setUp()
+        self.test_panel_is_ready_when_a_volume_is_loaded()
+
+    def test_panel_is_ready_when_a_volume_is_loaded(self):
+        """Model and volume are picked, and Apply can be pressed."""
+        import numpy as np
+
+        from HierSubclassSegLib.scene import geometry
+
+        volume = geometry.make_volume(slicer.mrmlScene, np.zeros((8, 8, 8), np.int16), np.eye(4), "test volume")
+        slicer.util.selectModule("HierSubclassSeg")
+        panel = slicer.util.getModuleWidget("HierSubclassSeg").panel.segment_page
+        assert panel.model.bundle is not None
+        assert panel.inputs.volumes[0].GetID() == volume.GetID()
+        assert panel.segment.button.enabled

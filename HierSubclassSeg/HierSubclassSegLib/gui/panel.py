@@ -1,0 +1,79 @@
+"""The panel: one tab a task."""
+
+from __future__ import annotations
+
+import qt
+
+from HierSubclassSegLib.gui.page import Page
+from HierSubclassSegLib.gui.parameters import PanelParameters
+from HierSubclassSegLib.gui.segment_page import SegmentPage
+
+
+class Panel:
+    """What the module's widget shows.
+
+    While there is one tab, no tab bar is drawn.  A tab is entered when it is seen and left when it is not: pages need
+    not know whether a click on another tab or another module took them away.
+
+    Attributes:
+        widget: to be put into the module's layout.
+        segment_page: the tab for clinicians.
+    """
+
+    def __init__(self) -> None:
+        self.segment_page = SegmentPage()
+        self.pages: list[Page] = [self.segment_page]
+        self._parameters: PanelParameters | None = None
+        self._inside = False
+        self._seen: Page | None = None
+        self.widget = qt.QTabWidget()
+        self.widget.objectName = "taskTabs"
+        self.widget.tabBarAutoHide = True
+        self.widget.documentMode = True
+        for page in self.pages:
+            self.widget.addTab(page.widget, page.title)
+        self.widget.currentChanged.connect(self._tab_changed)
+
+    def set_parameters(self, parameters: PanelParameters | None) -> None:
+        """Show and remember choices in another parameter node; None lets go of the present one."""
+        self._parameters = parameters
+        for page in self.pages:
+            page.set_parameters(parameters)
+
+    def enter(self) -> None:
+        """The module comes into sight."""
+        self._inside = True
+        self._tab_changed()
+
+    def leave(self) -> None:
+        """Another module is shown."""
+        self._inside = False
+        self._tab_changed()
+
+    def scene_closes(self) -> None:
+        """The scene is about to go: nothing of it may be used after this call."""
+        self._let_go()
+        for page in self.pages:
+            page.scene_closes()
+        self._parameters = None
+
+    def close(self) -> None:
+        """The module is going: stop processes, timers and observers."""
+        self.leave()
+        for page in self.pages:
+            page.close()
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _tab_changed(self, *_arguments: object) -> None:
+        wanted = self.pages[self.widget.currentIndex] if self._inside else None
+        if wanted is not self._seen:
+            self._let_go()
+            self._seen = wanted
+            if wanted is not None:
+                wanted.enter()
+
+    def _let_go(self) -> None:
+        seen, self._seen = self._seen, None
+        if seen is not None:
+            seen.leave()

@@ -1,0 +1,27 @@
+"""What the panel remembers in the scene: saved with it, restored with it."""
+
+from slicer import vtkMRMLSegmentationNode
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+
+@parameterNodeWrapper
+class PanelParameters:
+    """The user's choices; widgets name theirs in their ``SlicerParameterName`` property.
+
+    The volumes of a model's channels are node references of the wrapped node, by :func:`input_role`: how many there are
+    depends on the model.
+
+    Attributes:
+        model: ``name@version`` of the chosen bundle.
+        device: "auto", or what the worker calls a device.
+        result: the segmentation whose hierarchy is shown.
+    """
+
+    model: str = ""
+    device: str = "auto"
+    result: vtkMRMLSegmentationNode
+
+
+def input_role(channel: str) -> str:
+    """The node reference role of the volume for a channel; channels of one name share it across models."""
+    return f"HierSubclassSeg.Input.{channel}"

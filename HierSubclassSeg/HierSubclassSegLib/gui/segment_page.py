@@ -1,0 +1,141 @@
+"""The Segment tab: model, input, Apply and the result's hierarchy, one below the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from HierSubclassSegLib.compute import models
+from HierSubclassSegLib.gui.hierarchy_section import HierarchySection
+from HierSubclassSegLib.gui.input_section import InputSection
+from HierSubclassSegLib.gui.model_section import ModelSection
+from HierSubclassSegLib.gui.parameters import PanelParameters
+from HierSubclassSegLib.gui.segment_section import SegmentSection
+from HierSubclassSegLib.scene import tree_store
+
+
+class SegmentPage:
+    """Runs a model on volumes and shows what came of it; see :class:`~HierSubclassSegLib.gui.page.Page`.
+
+    Attributes:
+        model, inputs, segment, hierarchy: the sections.
+        result: which segmentation the hierarchy shows.
+    """
+
+    def __init__(self) -> None:
+        self.title = _("Segment")
+        self._parameters: PanelParameters | None = None
+        self._gui_tag: int | None = None
+        self.model = ModelSection(self._model_changed)
+        self.inputs = InputSection(self._inputs_changed)
+        self.segment = SegmentSection(self._segmented, self._device_chosen)
+        self.hierarchy = HierarchySection()
+        self.result = slicer.qMRMLNodeComboBox()
+        self._make_widgets()
+
+    def set_parameters(self, parameters: PanelParameters | None) -> None:
+        """Show and remember choices in another parameter node; None lets go of the present one."""
+        if self._parameters is not None and self._gui_tag is not None:
+            self._parameters.disconnectGui(self._gui_tag)
+        self._parameters, self._gui_tag = parameters, None
+        if parameters is None:
+            self.inputs.set_parameters(None)
+            self.hierarchy.set_node(None)
+            return
+        self.model.refresh(parameters.model)
+        self.segment.set_device(parameters.device)
+        self.inputs.set_parameters(parameters)
+        self._gui_tag = parameters.connectGui(self.widget)
+        self._result_chosen()
+
+    def enter(self) -> None:
+        """The tab is shown: what is on disk and in the scene may have changed."""
+
+    def leave(self) -> None:
+        """Another tab or module is shown; a run goes on, and its result appears in the scene."""
+
+    def scene_closes(self) -> None:
+        """The scene is about to go: nothing of a run may appear in the next one."""
+        self.segment.discard()
+        self.set_parameters(None)
+
+    def close(self) -> None:
+        """End the worker and stop following anything."""
+        self.set_parameters(None)
+        self.segment.close()
+        self.hierarchy.close()
+        # A selector that outlives the module would go on listening to the scene.
+        self.inputs.close()
+        self.result.setMRMLScene(None)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _make_widgets(self) -> None:
+        self.widget = qt.QWidget()
+        layout = qt.QVBoxLayout(self.widget)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        form = qt.QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(qt.QFormLayout.ExpandingFieldsGrow)
+        form.addRow(_("Model:"), self.model.row)
+        layout.addLayout(form)
+        for part in (
+            self.model.about,
+            self.model.message.widget,
+            self.inputs.widget,
+            self.inputs.message.widget,
+            self.segment.widget,
+            self.segment.options,
+        ):
+            layout.addWidget(part)
+        self.result.objectName = "resultSelector"
+        self.result.nodeTypes = ["vtkMRMLSegmentationNode"]
+        self.result.addEnabled = False
+        self.result.removeEnabled = False
+        self.result.renameEnabled = True
+        self.result.noneEnabled = True
+        self.result.noneDisplay = _("No result yet")
+        self.result.toolTip = _("The segmentation whose hierarchy is shown")
+        self.result.setProperty("SlicerParameterName", "result")
+        self.result.setMRMLScene(slicer.mrmlScene)
+        self.result.currentNodeIDChanged.connect(self._result_chosen)
+        result_form = qt.QFormLayout()
+        result_form.setContentsMargins(0, 0, 0, 0)
+        result_form.setFieldGrowthPolicy(qt.QFormLayout.ExpandingFieldsGrow)
+        result_form.addRow(_("Result:"), self.result)
+        layout.addLayout(result_form)
+        layout.addWidget(self.hierarchy.widget, 1)
+
+    def _model_changed(self) -> None:
+        bundle = self.model.bundle
+        if self._parameters is not None and bundle is not None and self._parameters.model != bundle.id:
+            self._parameters.model = bundle.id
+        self.inputs.set_channels(models.channel_names(bundle) if bundle is not None else [])
+
+    def _inputs_changed(self) -> None:
+        check = self.inputs.check
+        self.segment.set_case(self.model.bundle, self.inputs.volumes, check.runnable)
+
+    def _device_chosen(self, device: str) -> None:
+        if self._parameters is not None:
+            self._parameters.device = device
+
+    def _result_chosen(self, *_arguments: object) -> None:
+        node = self.result.currentNode()
+        if node is not self.hierarchy.node:
+            self.hierarchy.set_node(node)
+
+    def _segmented(self, node: Any) -> None:
+        """Show the new prediction and hide those before it, which would lie under it."""
+        scene = slicer.mrmlScene
+        for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
+            other = scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
+            if other is not node and other.GetAttribute(tree_store.ROLE) == "prediction":
+                other.SetDisplayVisibility(False)
+        if self._parameters is not None:
+            self._parameters.result = node
+        self.result.setCurrentNode(node)

@@ -1,0 +1,50 @@
+"""Opens the module's panel as Slicer does, and counts what a user sees of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def open_panel() -> Any:
+    """The module's widget, set up and entered, in a window of 400 pixels."""
+    import slicer
+
+    from HierSubclassSeg import HierSubclassSegWidget
+
+    widget = HierSubclassSegWidget()
+    widget.parent.resize(400, 900)
+    widget.enter()
+    slicer.app.processEvents()
+    return widget
+
+
+def visible_controls(widget: Any) -> list[Any]:
+    """The widgets that a user can operate and sees now."""
+    import ctk
+    import qt
+    import slicer
+
+    kinds = (
+        qt.QAbstractButton,
+        qt.QComboBox,
+        qt.QLineEdit,
+        qt.QAbstractItemView,
+        qt.QPlainTextEdit,
+        slicer.qMRMLNodeComboBox,
+        ctk.ctkCollapsibleButton,
+    )
+    return [
+        child
+        for child in widget.findChildren(qt.QWidget)
+        if isinstance(child, kinds) and child.isVisibleTo(widget) and not _is_part(child, kinds, widget)
+    ]
+
+
+def _is_part(child: Any, kinds: tuple[type, ...], top: Any) -> bool:
+    """Whether a control is a part of another one: the line edit of a combo box, the button of a line edit."""
+    above = child.parentWidget()
+    while above is not None and above is not top:
+        if isinstance(above, kinds) and above.metaObject().className() != "ctkCollapsibleButton":
+            return True
+        above = above.parentWidget()
+    return False
