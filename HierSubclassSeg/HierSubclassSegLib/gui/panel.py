@@ -13,7 +13,9 @@ class Panel:
     """What the module's widget shows.
 
     While there is one tab, no tab bar is drawn.  A tab is entered when it is seen and left when it is not: pages need
-    not know whether a click on another tab or another module took them away.
+    not know whether a click on another tab or another module took them away.  The pages after the first are made when
+    they are first shown; one more is a :class:`LazyPage` in ``pages`` with a function that imports and makes it.
+    What happens between two pages is connected here, by callbacks.
 
     Attributes:
         widget: to be put into the module's layout.
@@ -33,6 +35,10 @@ class Panel:
         for page in self.pages:
             self.widget.addTab(page.widget, page.title)
         self.widget.currentChanged.connect(self._tab_changed)
+
+    def show(self, page: Page) -> None:
+        """Bring a tab to the front; it is entered if the module is shown."""
+        self.widget.currentIndex = self.pages.index(page)
 
     def set_parameters(self, parameters: PanelParameters | None) -> None:
         """Show and remember choices in another parameter node; None lets go of the present one."""
