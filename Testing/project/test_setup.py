@@ -148,3 +148,16 @@ def test_make_targets_expand(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ldconfig is Linux's")
+def test_a_long_list_of_libraries_is_read_to_its_end(checkout: Path, tmp_path: Path) -> None:
+    """Whoever stops reading at the first match ends ldconfig by SIGPIPE, which once counted as "not found"."""
+    pretend_venv(checkout)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    ldconfig = tools / "ldconfig"
+    ldconfig.write_text("#!/bin/sh\necho '  libstdc++.so.6 (libc6,x86-64) => /lib/libstdc++.so.6'\nseq 200000\n")
+    ldconfig.chmod(0o755)
+    done = set_up(checkout, PATH=f"{tools}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
