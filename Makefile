@@ -46,7 +46,7 @@ test-slicer:
 	elif [ ! -x "$(SLICER)" ]; then \
 	  echo "make test-slicer needs a Slicer 5.12 or newer: run it with SLICER=/path/to/Slicer." >&2; exit 2; \
 	fi
-	"$(SLICER)" --no-splash --testing --additional-module-paths HierSubclassSeg --python-script Testing/slicer/run.py $(ARGS)
+	"$(SLICER)" --no-splash --testing --additional-module-paths HierSubclassSeg --python-script Testing/tour/run.py $(ARGS)
 
 lint: venv
 	$(BIN)/ruff format --check .

@@ -40,6 +40,7 @@ from HierSubclassSegLib.scene.prediction import create_prediction
 from HierSubclassSegLib.scene.session import open_session
 from HierSubclassSegLib.scene.storage import save_scene, save_segmentation
 from HierSubclassSegLib.scene.takeover import take_over
+from HierSubclassSegLib.scene.views import show_only
 
 NEW = {leaf["name"] for leaf in NEW_LEAVES}
 
@@ -205,6 +206,7 @@ class MainJob:
             self.written.append((what, self.out / name))
         save_segmentation(segmentation, self.out / "segmentation.seg.nrrd")
         self.written.append(("segments of B with the hierarchy in their tags", self.out / "segmentation.seg.nrrd"))
+        show_only(scene, b.node, segmentation)
         save_scene(scene, self.out / "scene.mrb")
         self.written.append(("scene for Slicer", self.out / "scene.mrb"))
 

@@ -24,6 +24,7 @@ from hierseg.phantoms.contrast import synthesize
 from HierSubclassSegLib.scene.session import open_session
 from HierSubclassSegLib.scene.storage import load_scene, load_segmentation
 from HierSubclassSegLib.scene.tree_store import node_of, read_tree, segments
+from HierSubclassSegLib.scene.views import SLICE_VIEWS
 
 SPLIT = scans.split_tree(LabelTree.load(resources.path("label_trees", "brain_start")))
 MEANS = {0: (0.0, 0.01), 1: (0.7, 0.01), 2: (0.95, 0.01), 17: (0.4, 0.01), 18: (0.25, 0.01)}
@@ -145,5 +146,12 @@ def test_segments_and_scene_open_again_with_their_hierarchy(job: MainJob) -> Non
     assert {"cerebrum", "cerebral cortex"} <= found
     session.scene.Clear(True)
     load_scene(session.scene, job.out / "scene.mrb")
+    nodes = [session.scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode") for index in range(3)]
     assert session.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 3
+    # It opens on scan B with the tuned model's result, not on three segmentations over nothing.
+    assert [bool(node.GetDisplayVisibility()) for node in nodes] == [False, False, True]
+    for view in SLICE_VIEWS:
+        composite = session.scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+        shown = session.scene.GetNodeByID(composite.GetBackgroundVolumeID())
+        assert shown.GetName() == "scan B"
     session.close()
