@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from HierSubclassSegLib.gui import texts
+from HierSubclassSegLib.gui import layouts, texts
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.gui.parameters import PanelParameters, input_role
 from HierSubclassSegLib.scene.inputs import InputCheck, check_inputs, input_volumes
@@ -35,9 +35,7 @@ class InputSection:
         self._later.timeout.connect(self._look_again)
         self.selectors: list[slicer.qMRMLNodeComboBox] = []
         self.widget = qt.QWidget()
-        self.form = qt.QFormLayout(self.widget)
-        self.form.setContentsMargins(0, 0, 0, 0)
-        self.form.setFieldGrowthPolicy(qt.QFormLayout.ExpandingFieldsGrow)
+        self.form = layouts.form(self.widget)
         self.message = Message()
         self.check = InputCheck()
 

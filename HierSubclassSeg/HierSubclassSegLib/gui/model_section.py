@@ -13,7 +13,7 @@ from hierseg.bundle import Bundle, export_bundle, import_bundle
 from hierseg.errors import HiersegError
 from hierseg.resources import models_folder
 from HierSubclassSegLib.compute import models
-from HierSubclassSegLib.gui import texts
+from HierSubclassSegLib.gui import layouts, texts, timings
 from HierSubclassSegLib.gui.message import Message, note_label
 
 
@@ -28,9 +28,8 @@ class ModelSection:
         self._changed = changed
         self._models = models.Models({}, ())
         self._filling = False
-        self.combo = qt.QComboBox()
-        self.combo.objectName = "modelCombo"
-        self.combo.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+        self._ml = 0.0
+        self.combo = layouts.combo("modelCombo")
         self.combo.currentIndexChanged.connect(self._chosen)
         self.button = qt.QToolButton()
         self.button.objectName = "modelMenuButton"
@@ -40,11 +39,7 @@ class ModelSection:
         self.about = note_label()
         self.about.objectName = "modelAbout"
         self.message = Message()
-        self.row = qt.QWidget()
-        layout = qt.QHBoxLayout(self.row)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.combo)
-        layout.addWidget(self.button)
+        self.row = layouts.row(self.combo, self.button)
         self._make_menu()
 
     @property
@@ -76,6 +71,11 @@ class ModelSection:
         index = self.combo.findData(bundle_id)
         if index >= 0:
             self.combo.currentIndex = index
+
+    def set_extent(self, ml: float) -> None:
+        """How large the volume is: it decides how long the model will take."""
+        self._ml = ml
+        self._show_about()
 
     def import_from(self, path: str) -> None:
         """Import a bundle from a folder or a zip archive; hashes are checked."""
@@ -166,8 +166,12 @@ class ModelSection:
     def _chosen(self, *_arguments: object) -> None:
         if self._filling:
             return
-        bundle = self.bundle
-        self.about.text = texts.about_model(bundle) if bundle is not None else ""
-        self.about.toolTip = texts.model_tip(bundle) if bundle is not None else ""
-        self.about.visible = bundle is not None
+        self._show_about()
         self._changed()
+
+    def _show_about(self) -> None:
+        bundle = self.bundle
+        self.about.visible = bundle is not None
+        if bundle is not None:
+            self.about.text = texts.about_model(bundle, timings.expected(bundle, self._ml))
+            self.about.toolTip = texts.model_tip(bundle)

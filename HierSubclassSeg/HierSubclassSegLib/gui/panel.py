@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import qt
+from typing import Any, cast
 
+import qt
+from slicer.i18n import tr as _
+
+from HierSubclassSegLib.gui.lazy_page import LazyPage
 from HierSubclassSegLib.gui.page import Page
 from HierSubclassSegLib.gui.parameters import PanelParameters
 from HierSubclassSegLib.gui.segment_page import SegmentPage
@@ -20,11 +24,15 @@ class Panel:
     Attributes:
         widget: to be put into the module's layout.
         segment_page: the tab for clinicians.
+        annotate: stands for the tab for annotators; ``annotate.page`` makes it.
+        train: stands for the tab that fine-tunes.
     """
 
     def __init__(self) -> None:
-        self.segment_page = SegmentPage()
-        self.pages: list[Page] = [self.segment_page]
+        self.segment_page = SegmentPage(self.edit)
+        self.annotate = LazyPage(_("Annotate"), _make_annotate_page)
+        self.train = LazyPage(_("Train"), self._make_train_page)
+        self.pages: list[Page] = [self.segment_page, self.annotate, self.train]
         self._parameters: PanelParameters | None = None
         self._inside = False
         self._seen: Page | None = None
@@ -39,6 +47,11 @@ class Panel:
     def show(self, page: Page) -> None:
         """Bring a tab to the front; it is entered if the module is shown."""
         self.widget.currentIndex = self.pages.index(page)
+
+    def edit(self, prediction: Any) -> None:
+        """Begin an annotation from a prediction, in its own tab."""
+        self.show(self.annotate)
+        cast(Any, self.annotate.page).start_from(prediction)
 
     def set_parameters(self, parameters: PanelParameters | None) -> None:
         """Show and remember choices in another parameter node; None lets go of the present one."""
@@ -71,6 +84,17 @@ class Panel:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
+    def _make_train_page(self) -> Page:
+        from HierSubclassSegLib.gui.train_page import TrainPage
+
+        segmenter = self.segment_page.segment.segmenter
+        return TrainPage(self._use_model, lambda: segmenter.worker.get("devices", ()))
+
+    def _use_model(self, bundle_id: str) -> None:
+        """A fine-tuned model is to segment."""
+        self.segment_page.model.refresh(bundle_id)
+        self.show(self.segment_page)
+
     def _tab_changed(self, *_arguments: object) -> None:
         wanted = self.pages[self.widget.currentIndex] if self._inside else None
         if wanted is not self._seen:
@@ -83,3 +107,9 @@ class Panel:
         seen, self._seen = self._seen, None
         if seen is not None:
             seen.leave()
+
+
+def _make_annotate_page() -> Page:
+    from HierSubclassSegLib.gui.annotate_page import AnnotatePage
+
+    return cast(Page, AnnotatePage())

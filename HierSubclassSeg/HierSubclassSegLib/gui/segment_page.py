@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -9,24 +10,30 @@ import slicer
 from slicer.i18n import tr as _
 
 from HierSubclassSegLib.compute import models
+from HierSubclassSegLib.gui import layouts
 from HierSubclassSegLib.gui.hierarchy_section import HierarchySection
 from HierSubclassSegLib.gui.input_section import InputSection
 from HierSubclassSegLib.gui.model_section import ModelSection
 from HierSubclassSegLib.gui.parameters import PanelParameters
-from HierSubclassSegLib.gui.segment_section import SegmentSection
+from HierSubclassSegLib.gui.segment_section import SegmentSection, extent_ml
 from HierSubclassSegLib.scene import tree_store
 
 
 class SegmentPage:
     """Runs a model on volumes and shows what came of it; see :class:`~HierSubclassSegLib.gui.page.Page`.
 
+    Args:
+        edit: called with a prediction that the user wants to edit.
+
     Attributes:
         model, inputs, segment, hierarchy: the sections.
         result: which segmentation the hierarchy shows.
+        edit_button: makes an annotation of the result.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, edit: Callable[[Any], None]) -> None:
         self.title = _("Segment")
+        self._edit = edit
         self._parameters: PanelParameters | None = None
         self._gui_tag: int | None = None
         self.model = ModelSection(self._model_changed)
@@ -34,6 +41,7 @@ class SegmentPage:
         self.segment = SegmentSection(self._segmented, self._device_chosen)
         self.hierarchy = HierarchySection()
         self.result = slicer.qMRMLNodeComboBox()
+        self.edit_button = qt.QPushButton(_("Edit"))
         self._make_widgets()
 
     def set_parameters(self, parameters: PanelParameters | None) -> None:
@@ -46,7 +54,7 @@ class SegmentPage:
             self.hierarchy.set_node(None)
             return
         self.model.refresh(parameters.model)
-        self.segment.set_device(parameters.device)
+        self.segment.options.set_device(parameters.device)
         self.inputs.set_parameters(parameters)
         self._gui_tag = parameters.connectGui(self.widget)
         self._result_chosen()
@@ -75,21 +83,17 @@ class SegmentPage:
 
     def _make_widgets(self) -> None:
         self.widget = qt.QWidget()
-        layout = qt.QVBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        form = qt.QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(qt.QFormLayout.ExpandingFieldsGrow)
-        form.addRow(_("Model:"), self.model.row)
-        layout.addLayout(form)
+        layout = layouts.column(self.widget)
+        model_form = layouts.form()
+        model_form.addRow(_("Model:"), self.model.row)
+        layout.addLayout(model_form)
         for part in (
             self.model.about,
             self.model.message.widget,
             self.inputs.widget,
             self.inputs.message.widget,
             self.segment.widget,
-            self.segment.options,
+            self.segment.options.widget,
         ):
             layout.addWidget(part)
         self.result.objectName = "resultSelector"
@@ -100,13 +104,18 @@ class SegmentPage:
         self.result.noneEnabled = True
         self.result.noneDisplay = _("No result yet")
         self.result.toolTip = _("The segmentation whose hierarchy is shown")
+        self.result.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
         self.result.setProperty("SlicerParameterName", "result")
         self.result.setMRMLScene(slicer.mrmlScene)
         self.result.currentNodeIDChanged.connect(self._result_chosen)
-        result_form = qt.QFormLayout()
-        result_form.setContentsMargins(0, 0, 0, 0)
-        result_form.setFieldGrowthPolicy(qt.QFormLayout.ExpandingFieldsGrow)
-        result_form.addRow(_("Result:"), self.result)
+        self.edit_button.objectName = "editButton"
+        self.edit_button.toolTip = _(
+            "Make an annotation of this result and correct it; the result itself stays as it is"
+        )
+        self.edit_button.enabled = False
+        self.edit_button.clicked.connect(self._edit_clicked)
+        result_form = layouts.form()
+        result_form.addRow(_("Result:"), layouts.row(self.result, self.edit_button))
         layout.addLayout(result_form)
         layout.addWidget(self.hierarchy.widget, 1)
 
@@ -118,6 +127,7 @@ class SegmentPage:
 
     def _inputs_changed(self) -> None:
         check = self.inputs.check
+        self.model.set_extent(extent_ml(self.inputs.volumes))
         self.segment.set_case(self.model.bundle, self.inputs.volumes, check.runnable)
 
     def _device_chosen(self, device: str) -> None:
@@ -126,11 +136,19 @@ class SegmentPage:
 
     def _result_chosen(self, *_arguments: object) -> None:
         node = self.result.currentNode()
+        self.edit_button.enabled = node is not None and node.GetAttribute(tree_store.ROLE) == "prediction"
         if node is not self.hierarchy.node:
             self.hierarchy.set_node(node)
 
+    def _edit_clicked(self, *_arguments: object) -> None:
+        node = self.result.currentNode()
+        if node is not None:
+            node.SetDisplayVisibility(False)
+            self._edit(node)
+
     def _segmented(self, node: Any) -> None:
         """Show the new prediction and hide those before it, which would lie under it."""
+        self.model.set_extent(extent_ml(self.inputs.volumes))
         scene = slicer.mrmlScene
         for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
             other = scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")

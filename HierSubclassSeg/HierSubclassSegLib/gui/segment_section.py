@@ -1,30 +1,31 @@
-"""Segment: Apply or Cancel, a bar with what is done and how long it takes, and, folded, the device and the log."""
+"""Segment: Apply or Cancel, a bar with what is done and how long it takes."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-import hierseg
 from hierseg.bundle import Bundle
 from hierseg.errors import HiersegError
 from HierSubclassSegLib.compute.jobs import PredictionResult, RemoteError
 from HierSubclassSegLib.compute.overall import Overall
 from HierSubclassSegLib.compute.segmenter import Segmenter
-from HierSubclassSegLib.gui import texts, worker
+from HierSubclassSegLib.gui import layouts, texts, timings, worker
 from HierSubclassSegLib.gui.message import Message
-from HierSubclassSegLib.scene import prediction
-from HierSubclassSegLib.scene.inputs import images_of
+from HierSubclassSegLib.gui.run import Run
+from HierSubclassSegLib.gui.run_options import RunOptions
+from HierSubclassSegLib.scene import geometry
+from HierSubclassSegLib.scene.prediction import PredictionImport
+from HierSubclassSegLib.scene.tags import SceneError
 
-BUSY_MS = 50
+BUSY_MS = 30
 IDLE_MS = 500
-LOG_LINES = 2000
+IMPORT_SECONDS = 0.02
+"""Time that a result on its way into the scene may take of the event loop at a go."""
 
 
 class SegmentSection:
@@ -33,21 +34,35 @@ class SegmentSection:
     Args:
         finished: called with the new segmentation node.
         device_chosen: called with the worker's name of a device.
+        set_up: called when Setup is wanted: by the user, or because the worker lacks something.
+
+    Attributes:
+        widget: the button, the bar, the stage and a sentence.
+        options: what is folded below.
     """
 
-    def __init__(self, finished: Callable[[Any], None], device_chosen: Callable[[str], None]) -> None:
-        self._finished, self._device_chosen = finished, device_chosen
+    def __init__(
+        self,
+        finished: Callable[[Any], None],
+        device_chosen: Callable[[str], None],
+        set_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._finished, self._set_up = finished, set_up
         self._bundle: Bundle | None = None
         self._volumes: list[Any] = []
-        self._running_on: list[Any] = []
-        self._device = "auto"
-        self._filling = False
+        self._ready = False
+        self._run: Run | None = None
+        self._importing: PredictionImport | None = None
+        self._said: list[str] = []
+        self._device = ""
+        self.options = RunOptions(device_chosen, self._find_devices, set_up)
+        self.options.facts = self._facts
         self.segmenter = Segmenter(
             worker.connect,
             on_progress=self._advanced,
-            on_result=self._succeeded,
+            on_result=self._answered,
             on_error=self._failed,
-            on_log=self._logged,
+            on_log=self.options.add_line,
             on_worker=self._worker_started,
         )
         self._timer = qt.QTimer()
@@ -56,6 +71,11 @@ class SegmentSection:
         self._show_state()
 
     # -- what is to be run ------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether Apply was pressed and its result is not there yet."""
+        return self._run is not None
 
     def set_case(self, bundle: Bundle | None, volumes: list[Any], runnable: bool) -> None:
         """What Apply works on.
@@ -67,109 +87,174 @@ class SegmentSection:
         """
         self._bundle, self._volumes = bundle, list(volumes)
         self._ready = bundle is not None and runnable
+        self.options.set_volume(volumes[0] if volumes else None)
         self._show_state()
 
-    def set_device(self, device: str) -> None:
-        """Choose a device by the worker's name; one that is not there (yet) is kept and shown."""
-        self._device = device or "auto"
-        self._fill_devices(self.segmenter.worker.get("devices", ()))
+    def renew_worker(self) -> None:
+        """End the worker: another Python was chosen, or its packages have changed."""
+        self.discard()
+        self.segmenter.close()
+        self._start_timer()
 
     def discard(self) -> None:
-        """Forget the run: the scene that it belongs to is going."""
-        self._running_on = []
+        """Forget a run and its result; its scene is gone."""
         self.segmenter.discard()
+        if self._importing is not None:
+            self._importing.cancel()
+        self._run, self._importing = None, None
+        self.message.say("")
         self._show_state()
 
     def close(self) -> None:
-        """End the worker; the module, or Slicer, is going."""
+        """End the worker, with the module or the application."""
+        self.discard()
         self._timer.stop()
-        self.segmenter.close(timeout=1.0)
-
-    # -- the buttons ------------------------------------------------------------------------------------------------
+        # The worker ends when its stdin closes; the event loop may be at its end, so this is the place to wait.
+        self.segmenter.close(timeout=2.0)
+        self.options.close()
 
     def apply(self) -> None:
-        """Start a run, or cancel the one that is going on."""
-        if self.segmenter.running:
-            self.segmenter.cancel()
-            self.stage.text = _("Canceling…")
-            self._show_state()
+        """Start, or cancel what was started."""
+        if self._run is not None:
+            self._cancel()
             return
         if not self._ready or self._bundle is None:
             return
         self.message.say("")
+        self._said = []
         try:
-            self.segmenter.start(images_of(self._volumes), self._bundle, device=self._device)
+            self._run = Run(self._bundle, self._volumes, self.options.roi, self.options.every_frame)
+            self._start_frame()
         except HiersegError as error:
+            self._run = None
             self.message.say(error.sentence, error=True, tip=error.hint)
-        else:
-            self._running_on = list(self._volumes)
         self._show_state()
 
-    def copy_diagnostics(self) -> None:
-        """Put versions, devices and the log on the clipboard; the volumes' names stay out of it."""
-        slicer.app.clipboard().setText("\n".join(self._diagnostics()))
-        self.copied.text = _("Copied")
-        qt.QTimer.singleShot(1500, lambda: self.copied.setText(_("Copy diagnostics")))
+    # -- a run ------------------------------------------------------------------------------------------------------
 
-    # -- the segmenter's calls --------------------------------------------------------------------------------------
+    def _start_frame(self) -> None:
+        run = self._run
+        if run is not None:
+            self.segmenter.start(run.images(), run.bundle, device=self.options.device)
+
+    def _cancel(self) -> None:
+        self.stage.text = _("Canceling…")
+        if self.segmenter.running:
+            self.segmenter.cancel()
+        elif self._importing is not None:
+            self._importing.cancel()
+            self._importing = None
+            self._ended(_("Canceled; nothing was changed."))
+        self._show_state()
 
     def _advanced(self, state: Overall) -> None:
-        self.bar.value = round(1000 * state.fraction)
+        run = self._run
+        done, count = (run.frame, run.count) if run is not None else (0, 1)
+        self.bar.value = round(1000 * (done + state.fraction) / count)
         if not self.segmenter.canceling:
-            self.stage.text = texts.progress(state)
+            frame = _("Frame {number} of {count}: ").format(number=done + 1, count=count) if count > 1 else ""
+            self.stage.text = frame + texts.progress(state)
 
-    def _succeeded(self, result: PredictionResult) -> None:
-        volumes, self._running_on = self._running_on, []
-        self._show_state()
-        gone = next((volume for volume in volumes if not slicer.mrmlScene.IsNodePresent(volume)), None)
-        if gone is not None or not volumes:
-            self.message.say(_("The volume was removed while it was segmented; there is no result."), error=True)
+    def _answered(self, result: PredictionResult) -> None:
+        """The worker has the result; it goes into the scene in small steps."""
+        run = self._run
+        if run is None:
+            return
+        self._said += [note for note in result.notes if note not in self._said]
+        self._device = result.device
+        if run.gone:
+            self._ended(_("The volume was removed while it was segmented; there is no result."), error=True)
             return
         try:
-            node = prediction.create_prediction(
-                volumes,
-                result.tree,
-                result.labels,
-                result.superclass,
-                result.confidence,
-                bundle_id=result.bundle,
-                affine=result.affine,
-            )
+            self._importing = run.importing(result)
         except HiersegError as error:
-            self.message.say(error.sentence, error=True, tip=error.hint)
+            self._ended(error.sentence, error=True, tip=error.hint)
             return
-        seconds = texts.duration(sum(result.stages.values()))
-        self.message.say(" ".join([_("Done in {time}.").format(time=seconds), *result.notes]))
+        self.stage.text = _("Showing the result")
+        self._show_state()
+
+    def _import_on(self, importing: PredictionImport) -> None:
+        """A little more of the result."""
+        run = self._run
+        try:
+            if importing.step(IMPORT_SECONDS) or run is None:
+                return
+        except HiersegError as error:
+            self._importing = None
+            self._ended(error.sentence, error=True, tip=error.hint)
+            return
+        self._importing = None
+        if importing.result is None:
+            self._ended(_("The volume was removed while it was segmented; there is no result."), error=True)
+            return
+        node = run.take(importing.result)
+        if node is not None:
+            self._succeeded(run, node)
+            return
+        try:
+            self._start_frame()
+        except HiersegError as error:
+            self._ended(error.sentence, error=True, tip=error.hint)
+
+    def _succeeded(self, run: Run, node: Any) -> None:
+        if run.region is None:
+            timings.remember(run.bundle, run.seconds, extent_ml(run.volumes), self._device)
+        done = _("Done in {time}.").format(time=texts.duration(run.seconds * run.count))
+        self._run = None
+        self.message.say(" ".join([done, *self._said]))
+        self._show_state()
         self._finished(node)
 
     def _failed(self, error: RemoteError) -> None:
-        self._running_on = []
         if error.canceled:
-            self.message.say(_("Canceled; nothing was changed."))
-        else:
-            self.message.say(error.sentence, error=True, tip=error.hint)
-            if error.traceback:
-                self._logged(error.traceback)
-        self._show_state()
+            self._ended(_("Canceled; nothing was changed."))
+            return
+        if error.traceback:
+            self.options.add_line(error.traceback)
+        code = f" ({error.code})" if error.code else ""
+        self._ended(error.sentence, error=True, tip=error.hint + code)
+        if error.kind == "WorkerDied" and not self.segmenter.worker:
+            # It never said hello: what it needs may not be there.
+            self._set_up()
 
-    def _logged(self, line: str) -> None:
-        self.log.appendPlainText(line)
+    def _ended(self, text: str, *, error: bool = False, tip: str = "") -> None:
+        """Without a new result, but for frames that were done before."""
+        run, self._run = self._run, None
+        kept = run.stop() if run is not None else None
+        if kept is not None and run is not None:
+            text = _("{sentence} The first {count} frames are kept.").format(sentence=text, count=run.frame)
+        self.message.say(text, error=error, tip=tip)
+        self._show_state()
+        if kept is not None:
+            self._finished(kept)
+
+    def _find_devices(self) -> None:
+        """Which devices there are, only a worker can tell: this half never imports torch."""
+        if self.segmenter.worker:
+            return
+        try:
+            self.segmenter.warm_up()
+        except HiersegError as error:
+            self.message.say(error.sentence, error=True, tip=error.hint)
+        self._start_timer()
 
     def _worker_started(self, fields: Mapping[str, Any]) -> None:
-        self._fill_devices(fields.get("devices", ()))
+        self.options.set_worker(fields)
         if fields.get("problem"):
             self.message.say(str(fields["problem"]), error=True)
+            self._set_up()
 
     def _poll(self) -> None:
         self.segmenter.poll()
-        self._timer.setInterval(BUSY_MS if self.segmenter.running else IDLE_MS)
-        if not self.segmenter.busy:
+        if self._importing is not None:
+            self._import_on(self._importing)
+        self._timer.setInterval(BUSY_MS if self._run is not None else IDLE_MS)
+        if self._run is None and not self.segmenter.busy:
             self._timer.stop()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _make_widgets(self) -> None:
-        self._ready = False
         self.button = qt.QPushButton()
         self.button.objectName = "applyButton"
         self.button.setMinimumHeight(32)
@@ -179,67 +264,17 @@ class SegmentSection:
         self.bar.textVisible = False
         self.bar.setMaximumHeight(8)
         self.stage = qt.QLabel()
+        self.stage.wordWrap = True
         self.message = Message()
         self.widget = qt.QWidget()
-        layout = qt.QVBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout = layouts.column(self.widget, 4)
         for part in (self.button, self.bar, self.stage, self.message.widget):
             layout.addWidget(part)
-        self.options = ctk.ctkCollapsibleButton()
-        self.options.objectName = "optionsButton"
-        self.options.text = _("Options and log")
-        self.options.collapsed = True
-        form = qt.QFormLayout(self.options)
-        self.devices = qt.QComboBox()
-        self.devices.objectName = "deviceCombo"
-        self.devices.toolTip = _("Where the model computes")
-        self.devices.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
-        self._fill_devices(())
-        self.devices.currentIndexChanged.connect(self._device_picked)
-        self.log = qt.QPlainTextEdit()
-        self.log.readOnly = True
-        self.log.maximumBlockCount = LOG_LINES
-        self.log.setFixedHeight(120)
-        self.log.placeholderText = _("What the worker says appears here.")
-        self.copied = qt.QPushButton(_("Copy diagnostics"))
-        self.copied.clicked.connect(self.copy_diagnostics)
-        form.addRow(_("Device:"), self.devices)
-        form.addRow(self.log)
-        form.addRow(self.copied)
-        self.options.contentsCollapsed.connect(self._options_folded)
-
-    def _options_folded(self, folded: bool) -> None:
-        if folded or self.segmenter.worker:
-            return
-        # Which devices there are, only a worker can tell: this half never imports torch.
-        try:
-            self.segmenter.warm_up()
-        except HiersegError as error:
-            self.message.say(error.sentence, error=True, tip=error.hint)
-        self._start_timer()
-
-    def _fill_devices(self, devices: Any) -> None:
-        self._filling = True
-        self.devices.clear()
-        self.devices.addItem(_("Automatic"), "auto")
-        known = [dict(entry) for entry in devices] or [{"name": "cpu"}]
-        for entry in known:
-            self.devices.addItem(texts.device(entry), str(entry["name"]))
-        if self.devices.findData(self._device) < 0:
-            self.devices.addItem(self._device, self._device)
-        self.devices.currentIndex = self.devices.findData(self._device)
-        self._filling = False
-
-    def _device_picked(self, *_arguments: object) -> None:
-        if not self._filling:
-            self._device = str(self.devices.itemData(self.devices.currentIndex) or "auto")
-            self._device_chosen(self._device)
 
     def _show_state(self) -> None:
-        running, canceling = self.segmenter.running, self.segmenter.canceling
+        running = self._run is not None
         self.button.text = _("Cancel") if running else _("Apply")
-        self.button.enabled = not canceling if running else self._ready
+        self.button.enabled = not self.segmenter.canceling if running else self._ready
         self.button.toolTip = _("Stop; the scene stays as it was") if running else _("Segment the volume")
         self.bar.visible = running
         self.stage.visible = running
@@ -249,18 +284,26 @@ class SegmentSection:
             self.bar.value = 0
 
     def _start_timer(self) -> None:
-        if not self._timer.active:
-            self._timer.start(BUSY_MS)
-        else:
+        if self._timer.active:
             self._timer.setInterval(BUSY_MS)
+        else:
+            self._timer.start(BUSY_MS)
 
-    def _diagnostics(self) -> list[str]:
-        said = self.segmenter.worker
-        facts = {key: said.get(key) for key in ("python", "hierseg", "torch", "cuda", "monai", "cores", "problem")}
+    def _facts(self) -> list[str]:
         return [
-            f"HierSubclassSeg {hierseg.__version__}, Slicer {slicer.app.applicationVersion}, {platform.platform()}",
-            f"model: {self._bundle.id if self._bundle is not None else 'none'}; device: {self._device}",
-            "worker: " + ", ".join(f"{key} {value}" for key, value in facts.items() if value),
-            *[f"device: {dict(entry)}" for entry in said.get("devices", ())],
-            str(self.log.plainText),
+            f"model: {self._bundle.id if self._bundle is not None else 'none'}",
+            f"last device: {self._device or 'none'}",
+            f"message: {self.message.text}",
         ]
+
+
+def extent_ml(volumes: list[Any]) -> float:
+    """How much space the first volume takes; 0 where there is none, or where it cannot be said."""
+    if not volumes or volumes[0] is None or not slicer.mrmlScene.IsNodePresent(volumes[0]):
+        return 0.0
+    try:
+        grid = geometry.volume_grid(volumes[0])
+    except SceneError:
+        return 0.0
+    x, y, z = grid.shape
+    return float(x * y * z * grid.voxel_ml)

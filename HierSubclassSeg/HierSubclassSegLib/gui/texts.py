@@ -13,8 +13,13 @@ from HierSubclassSegLib.compute.overall import Overall
 from HierSubclassSegLib.scene.inputs import InputCheck
 
 
-def about_model(bundle: Bundle) -> str:
-    """Modality, license and measured quality, in a line."""
+def about_model(bundle: Bundle, expected: tuple[float, str] | None = None) -> str:
+    """What it is for, and in a line modality, license, measured quality and the time it takes here.
+
+    Args:
+        bundle: the model.
+        expected: seconds and device; None where it has not run on this computer.
+    """
     parts = [part for part in (models.modality(bundle), models.license_name(bundle)) if part]
     found = models.measured(bundle)
     if found is None:
@@ -25,7 +30,18 @@ def about_model(bundle: Bundle) -> str:
         parts.append(
             _("mean Dice {low:.0f}–{high:.0f} % on {count} scans").format(low=found[0], high=found[1], count=found[2])
         )
-    return " · ".join(parts)
+    if expected is not None:
+        parts.append(
+            _("about {time} on {device} here").format(time=duration(expected[0]), device=device_word(expected[1]))
+        )
+    facts = " · ".join(parts)
+    task = str(bundle.metadata.get("task") or "")
+    return f"{task}\n{facts}" if task else facts
+
+
+def device_word(name: str) -> str:
+    """A device's name in a sentence."""
+    return _("the processor") if not name or name == "cpu" else name
 
 
 def model_tip(bundle: Bundle) -> str:
@@ -33,6 +49,7 @@ def model_tip(bundle: Bundle) -> str:
     metadata = bundle.metadata
     lines = [bundle.id, str(metadata.get("description") or ""), str(metadata.get("intended_use") or "")]
     lines.append(_("Labels: {tree}, {count} structures").format(tree=bundle.tree.name, count=len(bundle.tree.leaves)))
+    lines.append(_("Measured results and limits: {path}").format(path=bundle.folder / "docs" / "README.md"))
     return "\n".join(line for line in lines if line)
 
 
