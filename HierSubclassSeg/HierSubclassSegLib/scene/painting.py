@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import slicer
 
-from hierseg.labeltree import Node
+from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import brush, layers, rules, tags, tree_store
 from HierSubclassSegLib.scene.hierarchy_edits import HierarchyEdits, tree_of
 from HierSubclassSegLib.scene.lattice import Grid
@@ -325,6 +325,14 @@ class RefineSession(HierarchyEdits):
         self._follow_selection()
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _edit(self) -> Iterator[None]:
+        with self._steps.step(), self._strokes.write():
+            yield
+
+    def _need_segment(self, tree: LabelTree, node: Node) -> None:
+        self._strokes.need_segment(tree, node)
 
     def _stroke(self, node: Node | str, voxels: np.ndarray, adding: bool, source: str) -> int:
         tree = self.tree

@@ -13,7 +13,7 @@ import numpy as np
 import slicer
 
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.scene import layers, marks, rules, tags, tree_store
+from HierSubclassSegLib.scene import layers, marks, new_segments, rules, tags, tree_store
 from HierSubclassSegLib.scene.lattice import Box, Grid, bounds, shifted, slices
 from HierSubclassSegLib.scene.masking import Masking, erasable_segments
 from HierSubclassSegLib.scene.refine import set_visible
@@ -166,20 +166,11 @@ class Strokes:
 
     def need_segment(self, tree: LabelTree, node: Node) -> None:
         """Give a node a segment if it has none: the union of its descendants, empty for a leaf."""
-        ids = self.ids(tree)
-        if node.name in ids:
+        if node.name in self.ids(tree):
             return
-        below = [ids[other.name] for other in tree.descendants(node) if other.name in ids]
-        segmentation = self._node.GetSegmentation()
-        sources = {tags.get_tag(segmentation.GetSegment(i), tags.SOURCE) or tags.MANUAL for i in below}
-        source = sources.pop() if len(sources) == 1 else tags.MIXED if sources else tags.MANUAL
         with self._steps.step(), self.write():
-            segment_id = tree_store.add_segment(self._node, tree, node, source)
+            new_segments.need_segment(self._node, tree, node)
             layers.ensure_layout(self._node, tree)
-            box = layers.common_box(self._node, below)
-            if box is not None:
-                union = layers.read_union(self._node, below, box)
-                layers.set_masks(self._node, [(segment_id, union)], box)
 
     def _note_source(self, tree: LabelTree, node: Node, source: str) -> None:
         segment_id = self.ids(tree)[node.name]

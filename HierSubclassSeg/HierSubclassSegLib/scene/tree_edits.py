@@ -1,14 +1,16 @@
-"""Edits of the tree that an annotation carries: a node renamed, a node added.
+"""Edits of the tree that an annotation carries: nodes renamed, added, removed, recolored, given codes.
 
-The functions that end in *ed* give a new tree and touch nothing; trees are immutable.
+They give a new tree and touch nothing (trees are immutable), but :func:`write_edited`, which brings the segments in line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import slicer
 
 from hierseg.labeltree import MAX_VALUE, LabelTree, Node
-from HierSubclassSegLib.scene import tags, terminology, tree_store
+from HierSubclassSegLib.scene import colors, tags, terminology, tree_store
 
 
 def renamed(tree: LabelTree, node: Node | str, name: str) -> LabelTree:
@@ -56,21 +58,66 @@ def extended(
     return LabelTree.from_dict(content)
 
 
-def write_renamed(
-    segmentation_node: slicer.vtkMRMLSegmentationNode, old_tree: LabelTree, tree: LabelTree, node: Node | str, name: str
-) -> None:
-    """Bring segments and tags in line with a tree in which ``node`` is now called ``name``."""
-    old = old_tree.node(node)
-    paths = {other.path: tree.by_value(other.value).path for other in (old, *old_tree.descendants(old))}
+def recolored(tree: LabelTree, new_colors: Mapping[str, tuple[float, float, float]]) -> LabelTree:
+    """The tree with other colors (red, green, blue in 0..1) for some nodes, by name."""
+    content = tree.to_dict()
+    for row in content["nodes"]:
+        if row["name"] in new_colors:
+            row["color"] = [round(255 * min(1.0, max(0.0, part))) for part in new_colors[row["name"]]]
+    return LabelTree.from_dict(content)
+
+
+def coded(tree: LabelTree, node: Node | str, codes: Mapping[str, tuple[str, str, str]]) -> LabelTree:
+    """The tree with other codes for one node, by the keys of a tree's ``terminology``; without any: none of its own."""
+    name = tree.node(node).name
+    content = tree.to_dict()
+    for row in content["nodes"]:
+        if row["name"] == name:
+            row.pop("terminology", None)
+            if codes:
+                row["terminology"] = {key: list(code) for key, code in codes.items()}
+    return LabelTree.from_dict(content)
+
+
+def without(tree: LabelTree, node: Node | str) -> LabelTree:
+    """The tree without a node and what is below it.
+
+    Raises:
+        SceneError: nothing would be left.
+    """
+    gone = {tree.node(node).name, *(other.name for other in tree.descendants(node))}
+    content = tree.to_dict()
+    content["nodes"] = [row for row in content["nodes"] if row["name"] not in gone]
+    if not content["nodes"]:
+        raise tags.SceneError(f"'{tree.node(node).name}' is all that the label tree has; a tree needs a node.")
+    for row in content["nodes"]:
+        if row.get("opposite") in gone:
+            row.pop("opposite")
+    content["unlabelled"] = 255 if max(row["value"] for row in content["nodes"]) < 255 else 65535
+    return LabelTree.from_dict(content)
+
+
+def write_edited(segmentation_node: slicer.vtkMRMLSegmentationNode, old_tree: LabelTree, tree: LabelTree) -> None:
+    """Bring segments and tags in line with an edited tree; a node is the one that had its value before.
+
+    What the user gave a segment elsewhere (a name, a color, a terminology) stays unless the edit is about just that.
+    """
+    values = {node.value: node for node in tree.nodes}
     for _, segment in tree_store.segments(segmentation_node):
         path = tags.get_tag(segment, tags.PATH)
-        if path not in paths or not segment.HasTag(tags.TREE):
+        if path is None or path not in old_tree or not segment.HasTag(tags.TREE):
             continue
-        tags.set_tag(segment, tags.PATH, paths[path])
-        if path == old.path:
-            segment.SetName(name)
-        entry = terminology.terminology_entry(old_tree, old_tree.node(path))
-        if tags.get_tag(segment, tags.TERMINOLOGY) == entry:
-            # Ours, not one that the user chose; it may hold the name.
-            tags.set_tag(segment, tags.TERMINOLOGY, terminology.terminology_entry(tree, tree.node(paths[path])))
+        old = old_tree.node(path)
+        new = values.get(old.value)
+        if new is None:
+            continue
+        tags.set_tag(segment, tags.PATH, new.path)
+        if new.name != old.name:
+            segment.SetName(new.name)
+        if new.color is not None and new.color != old.color:
+            segment.SetColor(*colors.node_color(tree, new))
+        entry = terminology.terminology_entry(old_tree, old)
+        if tags.get_tag(segment, tags.TERMINOLOGY) == entry or new.terminology != old.terminology:
+            # Ours (it may hold the name of the node or of its parent), or the very thing that is edited.
+            tags.set_tag(segment, tags.TERMINOLOGY, terminology.terminology_entry(tree, new))
     tree_store.write_tree(segmentation_node, tree)
