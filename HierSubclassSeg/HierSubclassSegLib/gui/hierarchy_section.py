@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -13,6 +14,7 @@ from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.gui import icons, texts
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.scene import colors, tree_store, visibility
+from HierSubclassSegLib.scene.hierarchy_edits import HierarchyEdits
 from HierSubclassSegLib.scene.measures import Measures
 
 NAME, ML, EYE = 0, 1, 2
@@ -22,9 +24,25 @@ _NEXT = {"on": False, "partial": True, "off": True}
 
 
 class HierarchySection:
-    """A tree that follows one segmentation; an eye shows or hides a branch."""
+    """A tree that follows one segmentation; an eye shows or hides a branch.
 
-    def __init__(self) -> None:
+    Args:
+        editable: the tree can be edited, and shows the nodes that have no segment yet.
+        on_selected: called with a node's name when the user picks its row; not by :meth:`select`.
+
+    Attributes:
+        node: the segmentation, or None.
+        session: the painting session (``scene.painting.RefineSession``) that edits go through while there is one;
+            set by who opens and closes it.
+        save_state: saves the state for undo where there is no session: the embedded Segment Editor's
+            ``saveStateForUndo``; None: edits cannot be undone.
+    """
+
+    def __init__(self, editable: bool = False, on_selected: Callable[[str], Any] | None = None) -> None:
+        self.editable = editable
+        self.on_selected = on_selected
+        self.session: HierarchyEdits | None = None
+        self.save_state: Callable[[], Any] | None = None
         self.node: Any = None
         self._tree: LabelTree | None = None
         self._measures: Measures | None = None
@@ -69,6 +87,21 @@ class HierarchySection:
         self._counting.stop()
         self._unobserve()
         self.node = None
+
+    @property
+    def selected(self) -> str | None:
+        """The name of the node whose row is picked."""
+        item = self.view.currentItem()
+        return None if item is None else str(item.data(NAME, qt.Qt.UserRole))
+
+    def select(self, name: str | None) -> None:
+        """Pick the row of a node; ``on_selected`` is not called."""
+        item = self._items.get(name) if name is not None else None
+        blocked = self.view.blockSignals(True)
+        self.view.setCurrentItem(item)
+        self.view.blockSignals(blocked)
+        if item is not None:
+            self.view.scrollToItem(item)
 
     def show_depth(self, depth: int) -> None:
         """Show the tree to a depth, 1 for the top level."""
@@ -139,6 +172,7 @@ class HierarchySection:
         header.setSectionResizeMode(EYE, qt.QHeaderView.ResizeToContents)
         self.view.headerItem().setTextAlignment(ML, qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         self.view.itemClicked.connect(self._clicked)
+        self.view.currentItemChanged.connect(self._picked)
         self._space = qt.QShortcut(qt.QKeySequence("Space"), self.view)
         self._space.context = qt.Qt.WidgetShortcut
         self._space.activated.connect(self._toggle_current)
@@ -255,6 +289,10 @@ class HierarchySection:
     def _clicked(self, item: Any, column: int) -> None:
         if column == EYE:
             self.toggle(str(item.data(NAME, qt.Qt.UserRole)))
+
+    def _picked(self, item: Any, *_before: object) -> None:
+        if item is not None and self.on_selected is not None:
+            self.on_selected(str(item.data(NAME, qt.Qt.UserRole)))
 
     def _toggle_current(self) -> None:
         item = self.view.currentItem()
