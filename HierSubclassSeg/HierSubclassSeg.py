@@ -2,6 +2,7 @@
 
 import sys
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -54,6 +55,7 @@ class HierSubclassSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(self.panel.widget)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         # Also here, for a module that is reloaded while it is open.
         self.panel.set_parameters(self.logic.getParameterNode())
 
@@ -93,6 +95,16 @@ class HierSubclassSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.entered and self.panel is not None:
             self.panel.set_parameters(self.logic.getParameterNode())
             self.panel.enter()
+
+    def onSceneEndImport(self, _caller, _event):
+        """A scene was opened: its parameter node has replaced ours, and holds its choices."""
+        # Not at once: node selectors know the scene's new nodes only when its batch process has ended.
+        qt.QTimer.singleShot(0, self.onSceneOpened)
+
+    def onSceneOpened(self):
+        """Look at the parameter node anew."""
+        if self.panel is not None:
+            self.panel.set_parameters(self.logic.getParameterNode())
 
 
 class HierSubclassSegLogic(ScriptedLoadableModuleLogic):
