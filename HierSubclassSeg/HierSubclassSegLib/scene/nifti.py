@@ -10,12 +10,14 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from hierseg.errors import ImageError
+from HierSubclassSegLib.scene.ticks import Steps, finish
 
 _CODES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _CODE_OF = {np.dtype(kind): code for code, kind in _CODES.items()}
@@ -23,6 +25,9 @@ _HEADER_BYTES = 348
 _VOXELS_AT = 352
 # Level 4 takes half the time of the default for a few percent more bytes, and somebody waits for it.
 _COMPRESSION = 4
+# Bytes that one step packs or unpacks: some 10 ms.
+_STEP_BYTES = 1 << 20
+_FED_BYTES = 1 << 17
 
 
 def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None:
@@ -36,6 +41,11 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None
     Raises:
         ImageError: the array's type or shape has no place in NIfTI-1.
     """
+    finish(write_steps(path, array, affine))
+
+
+def write_steps(path: str | Path, array: np.ndarray, affine: np.ndarray) -> Steps[None]:
+    """:func:`write_nifti` in small steps; arguments and errors as there.  Half a file stays if it is ended early."""
     path = Path(path)
     dtype = np.dtype(array.dtype).newbyteorder("<")
     if array.ndim != 3 or dtype.newbyteorder("=") not in _CODE_OF or max(array.shape) > 32767:
@@ -61,9 +71,9 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None
     with open(path, "wb") as raw:
         if path.name.endswith(".gz"):
             with gzip.GzipFile(filename="", mode="wb", compresslevel=_COMPRESSION, fileobj=raw, mtime=0) as packed:
-                _write(packed, header, array, dtype)
+                yield from _write_steps(packed, header, array, dtype)
         else:
-            _write(raw, header, array, dtype)
+            yield from _write_steps(raw, header, array, dtype)
 
 
 def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -74,23 +84,82 @@ def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ImageError: the file is missing, damaged, or not a 3D NIfTI-1 file.
     """
+    return finish(read_steps(path))
+
+
+def read_steps(path: str | Path) -> Steps[tuple[np.ndarray, np.ndarray]]:
+    """:func:`read_nifti` in small steps; errors as there.  The file is open in the first step only."""
     path = Path(path)
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        packed = path.read_bytes()
+        content = bytearray()
+        for piece in unpacked(packed):
+            content += piece
+            yield min(0.9, len(content) / (4 * len(packed) + 1))
     except (OSError, EOFError, zlib.error) as error:
         raise ImageError(
             f"{path}: this file cannot be read ({error}); put the file back or save the case again."
         ) from error
-    order = next(
-        (
-            mark
-            for mark in "<>"
-            if len(content) >= _VOXELS_AT and struct.unpack_from(mark + "i", content)[0] == _HEADER_BYTES
-        ),
-        None,
-    )
+    shape, dtype, start, slope, intercept = _header(path, content)
+    voxels = int(np.prod(shape))
+    if len(content) < start + voxels * dtype.itemsize:
+        raise ImageError(f"{path}: the file ends early ({len(content)} bytes); it is damaged, save the case again.")
+    stored = np.frombuffer(content, dtype, voxels, start).reshape(shape, order="F")
+    array = stored.astype(dtype.newbyteorder("="), copy=False)
+    if np.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0):
+        array = np.empty(shape, np.float32, order="F")
+        for k in range(shape[2]):
+            array[:, :, k] = stored[:, :, k] * np.float64(slope) + np.float64(intercept)
+            yield 0.9
+    return array, _affine(content, _order(content) or "<")
+
+
+def unpacked(packed: bytes) -> Iterator[bytes]:
+    """The content of a file, gzipped or not, in pieces.
+
+    Raises:
+        EOFError: it ends early.
+        zlib.error: it is damaged.
+    """
+    if packed[:2] != b"\x1f\x8b":
+        for start in range(0, len(packed), _STEP_BYTES):
+            yield packed[start : start + _STEP_BYTES]
+        return
+    at, one = 0, zlib.decompressobj(wbits=31)
+    while at < len(packed) or one.unconsumed_tail:
+        if not one.unconsumed_tail:
+            given = packed[at : at + _FED_BYTES]
+            at += len(given)
+        else:
+            given = one.unconsumed_tail
+        yield one.decompress(given, _STEP_BYTES)
+        if one.eof:
+            # Another member may follow; zeros may fill up a block.
+            rest = one.unused_data
+            at -= len(rest)
+            while at < len(packed) and packed[at] == 0:
+                at += 1
+            one = zlib.decompressobj(wbits=31)
+            if at >= len(packed):
+                return
+    # What the packed bytes still hold when all of them have been given.
+    while piece := one.decompress(b"", _STEP_BYTES):
+        yield piece
+    if not one.eof:
+        raise EOFError("it ends early")
+
+
+def header_of(path: Path, content: bytes | bytearray) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, type and where the voxels begin, from the first bytes of a file.
+
+    Raises:
+        ImageError: it is not a 3D NIfTI-1 file.
+    """
+    return _header(path, content)[:3]
+
+
+def _header(path: Path, content: bytes | bytearray) -> tuple[tuple[int, ...], np.dtype, int, float, float]:
+    order = _order(content)
     if order is None or content[344:347] != b"n+1":
         raise ImageError(f"{path}: this is not a NIfTI-1 file; convert it with 'hierseg import'.")
     count, *shape = struct.unpack_from(order + "8h", content, 40)
@@ -103,21 +172,24 @@ def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: holds shape {tuple(shape)} of NIfTI type {code}; give one 3D image of plain numbers."
         )
     start, slope, intercept = struct.unpack_from(order + "3f", content, 108)
-    dtype = np.dtype(order + _CODES[code])
-    voxels = int(np.prod(shape))
-    if len(content) < int(start) + voxels * dtype.itemsize:
-        raise ImageError(f"{path}: the file ends early ({len(content)} bytes); it is damaged, save the case again.")
-    array = np.frombuffer(content, dtype, voxels, int(start)).reshape(shape, order="F").astype(dtype.newbyteorder("="))
-    if np.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0):
-        array = (array * np.float64(slope) + np.float64(intercept)).astype(np.float32)
-    return array, _affine(content, order)
+    return tuple(shape), np.dtype(order + _CODES[code]), int(start), slope, intercept
 
 
-def _write(target: BinaryIO | gzip.GzipFile, header: bytearray, array: np.ndarray, dtype: np.dtype) -> None:
+def _order(content: bytes | bytearray) -> str | None:
+    """The byte order in which the header makes sense, or None."""
+    whole = len(content) >= _VOXELS_AT
+    return next((mark for mark in "<>" if whole and struct.unpack_from(mark + "i", content)[0] == _HEADER_BYTES), None)
+
+
+def _write_steps(
+    target: BinaryIO | gzip.GzipFile, header: bytearray, array: np.ndarray, dtype: np.dtype
+) -> Steps[None]:
     target.write(header)
-    # One slab of planes at a time: no second copy of the whole volume.
-    for k in range(array.shape[2]):
-        target.write(np.asarray(array[:, :, k], dtype=dtype).tobytes(order="F"))
+    # A few planes at a time: no second copy of the whole volume.
+    planes = max(1, _STEP_BYTES // max(1, array[:, :, 0].size * dtype.itemsize)) if array.size else 1
+    for k in range(0, array.shape[2], planes):
+        target.write(np.asarray(array[:, :, k : k + planes], dtype=dtype).tobytes(order="F"))
+        yield k / array.shape[2]
 
 
 def _quaternion(affine: np.ndarray, spacing: np.ndarray, handed: float) -> tuple[float, float, float] | None:
@@ -141,7 +213,7 @@ def _quaternion(affine: np.ndarray, spacing: np.ndarray, handed: float) -> tuple
     return float(vector[1]), float(vector[2]), float(vector[3])
 
 
-def _affine(content: bytes, order: str) -> np.ndarray:
+def _affine(content: bytes | bytearray, order: str) -> np.ndarray:
     affine = np.eye(4)
     qform, sform = struct.unpack_from(order + "2h", content, 252)
     handed, *spacing = struct.unpack_from(order + "4f", content, 76)

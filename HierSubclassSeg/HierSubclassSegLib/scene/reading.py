@@ -14,6 +14,7 @@ import slicer
 
 from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import geometry, lattice, layers, tags, tree_store
+from HierSubclassSegLib.scene.ticks import Steps, finish
 
 # Planes that are decided together: few enough to stay in the processor's cache.
 _PLANES_AT_ONCE = 8
@@ -42,6 +43,19 @@ def read(
     Raises:
         SceneError: the segmentation is under a non-linear transform.
     """
+    return finish(read_steps(segmentation_node, tree, grid, nodes_of))
+
+
+def read_steps(
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    tree: LabelTree,
+    grid: geometry.Grid,
+    nodes_of: Mapping[str, Node] | None = None,
+) -> Steps[np.ndarray]:
+    """:func:`read` in small steps; arguments, result and errors as there.
+
+    Slicer writes into label maps in place: what changes between two steps is half in the result.
+    """
     if nodes_of is None:
         nodes_of = {
             segment_id: tree.node(path)
@@ -55,6 +69,7 @@ def read(
         for start in range(0, grid.shape[2], _PLANES_AT_ONCE):
             planes = (start, min(start + _PLANES_AT_ONCE, grid.shape[2]))
             rule.decide([part for part in parts if part.within(planes)], planes, result[:, :, slice(*planes)])
+            yield start / grid.shape[2]
     return result
 
 
