@@ -18,6 +18,7 @@ takes functions that write to a path.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,11 +48,17 @@ Writer = Callable[[Path], object]
 
 
 class Dataset:
-    """A dataset folder.  Build it with :meth:`open` or :meth:`create`."""
+    """A dataset folder.  Build it with :meth:`open` or :meth:`create`.
+
+    Attributes:
+        tree: the label tree that the cases are seen under.
+        label_tree: what the values in the stored label maps mean: the same one, except after :meth:`under`.
+    """
 
     def __init__(self, folder: Path, content: dict[str, Any], tree: LabelTree) -> None:
         self.folder = folder
         self.tree = tree
+        self.label_tree = tree
         self._content = content
         self._cases = parse_cases(content, folder, tree)
 
@@ -106,7 +113,14 @@ class Dataset:
     def reload(self) -> None:
         """Read the folder again, to see what other programs saved."""
         fresh = Dataset.open(self.folder)
-        self.tree, self._content, self._cases = fresh.tree, fresh._content, fresh._cases
+        self.tree = self.label_tree = fresh.tree
+        self._content, self._cases = fresh._content, fresh._cases
+
+    def under(self, tree: LabelTree) -> Dataset:
+        """The same cases seen under another label tree, for reading only: see :mod:`hierseg.data.translation`."""
+        view = copy.copy(self)
+        view.tree = tree
+        return view
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

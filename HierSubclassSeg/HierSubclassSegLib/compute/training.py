@@ -108,6 +108,7 @@ class TrainingRun:
         resume: bool = False,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> TrainingRun:
         """Start a training that goes on when this program ends.
 
@@ -121,38 +122,32 @@ class TrainingRun:
             resume: go on with the run that is in ``out``.
             arguments: further arguments.
             env: the environment; :func:`~HierSubclassSegLib.compute.launch.environment` by default.
+            info: what the caller wants to find again in :attr:`launch`.
 
         Raises:
-            TrainingError: a run is alive in the folder, or the command cannot be run.
+            TrainingError: a run is alive in the folder, the folder cannot be made, or the command cannot be run.
         """
-        from HierSubclassSegLib.compute.launch import environment
-
         run = cls(out)
-        if run._exists() and not run.status().ended:
-            raise TrainingError(
-                f"{out}: a training is running in this folder; stop it first, or choose another folder."
-            )
         options = {"--config": config, "--method": method, "--init": init}
         line = [*command, str(dataset), "--out", str(out)]
         line += [str(part) for name, value in options.items() if value is not None for part in (name, value)]
         line += ["--resume"] * resume + list(arguments)
-        run.folder.mkdir(parents=True, exist_ok=True)
-        run.stop_file.unlink(missing_ok=True)
-        began, log = time.time(), run.folder / LOG
-        written = log.stat().st_size if log.exists() else 0
-        process = run._launch(line, environment() if env is None else dict(env))
-        _children[:] = [child for child in _children if child.poll() is None] + [process]
-        record = {
-            "pid": process.pid,
-            "process": processes.fingerprint(process.pid),
-            "host": socket.gethostname(),
-            "time": began,
-            "log": written,
-            "command": line,
-        }
-        with open(run.folder / LAUNCHES, "a", encoding="utf-8") as launches:
-            launches.write(json.dumps(record) + "\n")
+        run._begin(line, env, info or {})
         return run
+
+    def go_on(self, env: Mapping[str, str] | None = None) -> None:
+        """Start the run's own command again, from its last checkpoint.
+
+        Raises:
+            TrainingError: the run is alive, was not started by the module, or the command cannot be run.
+        """
+        launch = self.launch
+        line = [str(word) for word in launch.get("command") or ()]
+        if not line:
+            raise TrainingError(
+                f"{self.folder}: this run was started in a terminal; go on with it there, by 'hierseg train ... --resume'."
+            )
+        self._begin([*line, *(["--resume"] if "--resume" not in line else [])], env, launch.get("info") or {})
 
     @classmethod
     def attach(cls, run_folder: str | Path) -> TrainingRun:
@@ -254,6 +249,44 @@ class TrainingRun:
         with contextlib.suppress(ProcessLookupError):
             # Its own session, see _launch: the group holds the run and its helpers, nobody else.
             os.killpg(pid, signal.SIGKILL)
+
+    @property
+    def launch(self) -> dict[str, Any]:
+        """The record of the latest start by the module; empty for a run that was started in a terminal."""
+        return self._read_launch()
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, line: list[str], env: Mapping[str, str] | None, info: Mapping[str, Any]) -> None:
+        from HierSubclassSegLib.compute.launch import environment
+
+        if self._exists() and not self.status().ended:
+            raise TrainingError(
+                f"{self.folder}: a training is running in this folder; stop it first, or choose another folder."
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.stop_file.unlink(missing_ok=True)
+            began, log = time.time(), self.folder / LOG
+            written = log.stat().st_size if log.exists() else 0
+            process = self._launch(line, environment() if env is None else dict(env))
+            _children[:] = [child for child in _children if child.poll() is None] + [process]
+            record = {
+                "pid": process.pid,
+                "process": processes.fingerprint(process.pid),
+                "host": socket.gethostname(),
+                "time": began,
+                "log": written,
+                "command": line,
+                "info": dict(info),
+            }
+            with open(self.folder / LAUNCHES, "a", encoding="utf-8") as launches:
+                launches.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"{error.filename or self.folder}: the run folder cannot be written ({error.strerror or error}); "
+                "free some space, or choose another place."
+            ) from error
 
     # -- reading the folder -----------------------------------------------------------------------------------------
 

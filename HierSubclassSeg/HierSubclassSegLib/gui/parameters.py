@@ -15,11 +15,13 @@ class PanelParameters:
         model: ``name@version`` of the chosen bundle.
         device: "auto", or what the worker calls a device.
         result: the segmentation whose hierarchy is shown.
+        dataset: the dataset folder that is annotated into and trained on.
     """
 
     model: str = ""
     device: str = "auto"
     result: vtkMRMLSegmentationNode
+    dataset: str = ""
 
 
 def input_role(channel: str) -> str:

@@ -138,12 +138,13 @@ def install() -> qSlicerApplication:
     slicer.qMRMLWidget, slicer.qMRMLNodeComboBox = mrml_widgets.qMRMLWidget, mrml_widgets.qMRMLNodeComboBox
     _submodule("i18n", i18n)
     _submodule("packaging", packages)
-    from standins.slicer_app import modules, parameters, scripted, segment_editor
+    from standins.slicer_app import modules, parameters, plot_widgets, scripted, segment_editor
 
     slicer.qSlicerScriptedLoadableModule = modules.qSlicerScriptedLoadableModule
     slicer.qSlicerScriptedLoadableModuleWidget = modules.qSlicerScriptedLoadableModuleWidget
     slicer.app._standin["modules"] = modules.qSlicerModuleManager()
     slicer.util.selectModule = modules.select
+    slicer.qMRMLPlotWidget = plot_widgets.qMRMLPlotWidget
     slicer.qMRMLSegmentEditorWidget = segment_editor.qMRMLSegmentEditorWidget
     _submodule("ScriptedLoadableModule", scripted)
     _submodule("parameterNodeWrapper", parameters)

@@ -43,6 +43,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--threads", type=int, help="CPU threads to compute with; default: one less than there are cores"
     )
+    parser.add_argument(
+        "--background",
+        action="store_true",
+        help="low priority, and wait while a prediction worker is busy on this computer",
+    )
     parser.add_argument("--name", help="name of the bundle")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -52,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from hierseg.cli.predict import open_bundle
+    from hierseg.courtesy import lower_priority
     from hierseg.engine import train
     from hierseg.engine.config import parse_overrides, read_config_file
 
@@ -63,12 +69,15 @@ def run(arguments: argparse.Namespace) -> int:
         settings[key] = (
             {**settings[key], **value} if isinstance(value, dict) and isinstance(settings.get(key), dict) else value
         )
+    if arguments.background:
+        lower_priority()
     bar = None if arguments.quiet else _Bar()
     try:
         result = train(
             arguments.dataset, arguments.out, settings,
             init=open_bundle(arguments.init) if arguments.init else None,
             resume=arguments.resume, progress=bar, device=arguments.device, threads=arguments.threads, name=arguments.name,
+            background=arguments.background,
         )  # fmt: skip
     finally:
         if bar is not None:

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from hierseg.data.cases import TrainingCase, VoxelIndex, load_case
+from hierseg.data.cases import ChangeLabel, TrainingCase, VoxelIndex, load_case
 from hierseg.data.preprocess import Preprocessor
 from hierseg.dataset import Case, Dataset
 
-_VERSION = 1
+_VERSION = 2
 
 
 class CaseCache:
@@ -33,6 +33,7 @@ class CaseCache:
         mode: ``memory``, ``disk`` or ``none``.
         folder: for ``disk``.
         need_label: refuse cases without any labelled voxel.
+        change_label: by case id, what becomes of the stored label map, as hiding slices that are measured on.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class CaseCache:
         mode: str = "memory",
         folder: Path | None = None,
         need_label: bool = True,
+        change_label: Mapping[str, ChangeLabel] | None = None,
     ) -> None:
         self.dataset = dataset
         self.cases = list(cases)
         self.mode = mode
         self.folder = folder
         self.need_label = need_label
+        self.change_label = dict(change_label or {})
         self.preprocessor = Preprocessor(config)
         self._settings = {
             key: config.get(key) for key in ("channels", "orientation", "spacing", "spatial_dims", "slice_axis")
@@ -86,8 +89,10 @@ class CaseCache:
 
     def _prepare(self, position: int) -> TrainingCase:
         case = self.cases[position]
-        if self.mode != "disk" or self.folder is None:
-            return load_case(self.dataset, case, self.preprocessor, need_label=self.need_label)
+        change = self.change_label.get(case.id)
+        if self.mode != "disk" or self.folder is None or change is not None:
+            # A changed label map is a matter of this run alone and is not shared with others.
+            return load_case(self.dataset, case, self.preprocessor, need_label=self.need_label, change_label=change)
         place = self.folder / f"{case.id}-{self._key(case)}"
         if not (place / "case.json").is_file():
             _write(place, load_case(self.dataset, case, self.preprocessor, need_label=self.need_label))
@@ -102,6 +107,7 @@ class CaseCache:
             _VERSION,
             self._settings,
             self.dataset.tree.fingerprint,
+            self.dataset.label_tree.fingerprint,
             [str(file.resolve()) for file in files],
             stats,
         ]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hierseg.data.preprocess import Preprocessor
 from hierseg.data.resampling import same_grid
+from hierseg.data.translation import translate
 from hierseg.dataset import Case, Dataset
 from hierseg.errors import DatasetError, ImageError, LabelTreeError, TrainingError
 from hierseg.imageio import read_label, read_volume
 from hierseg.labeltree import LabelTree
+
+ChangeLabel = Callable[[np.ndarray, int], np.ndarray]
+"""Takes a map of node values and the value of ``unlabelled``."""
 
 MOST_VOXELS = 4096
 """Voxel positions kept of each node of a case: enough to center patches anywhere, and bounded for large cases."""
@@ -79,7 +84,14 @@ class TrainingCase:
         return x, y, z
 
 
-def load_case(dataset: Dataset, case: Case, preprocessor: Preprocessor, *, need_label: bool = True) -> TrainingCase:
+def load_case(
+    dataset: Dataset,
+    case: Case,
+    preprocessor: Preprocessor,
+    *,
+    need_label: bool = True,
+    change_label: ChangeLabel | None = None,
+) -> TrainingCase:
     """Read and preprocess one case.
 
     Args:
@@ -87,6 +99,7 @@ def load_case(dataset: Dataset, case: Case, preprocessor: Preprocessor, *, need_
         case: one of its cases.
         preprocessor: with one normalization a channel of the dataset.
         need_label: refuse a case without any labelled voxel.
+        change_label: what becomes of the stored label map before it is brought to the image's grid.
 
     Raises:
         TrainingError: the case cannot be trained on; names the case, what was found and what to do.
@@ -101,7 +114,11 @@ def load_case(dataset: Dataset, case: Case, preprocessor: Preprocessor, *, need_
         if path is None:
             label = np.full(prepared.array.shape[1:], tree.unlabelled, dtype=tree.dtype)
         else:
-            given = read_label(path, tree)
+            given = read_label(path, dataset.label_tree)
+            if tree != dataset.label_tree:
+                given = replace(given, array=translate(given.array, dataset.label_tree, tree))
+            if change_label is not None:
+                given = replace(given, array=change_label(np.asarray(given.array), tree.unlabelled))
             elsewhere = not same_grid(given.shape, given.affine, prepared.source.shape, prepared.source.affine)
             label = preprocessor.label(given, prepared, tree).astype(tree.dtype)
     except (ImageError, DatasetError, LabelTreeError) as error:

@@ -102,6 +102,13 @@ class TwoStreamSampler:
             return ["No case has a subclass-labelled voxel: only the superclasses are learned; the subclasses are not."]
         return []
 
+    @property
+    def taught(self) -> frozenset[str]:
+        """Names of the top-level nodes that the cases show subclasses of; in a flat tree, of all that they show."""
+        values = self._subclasses or set(self.tree.leaf_values.tolist())
+        shown = {value for index in self.indices for value in index.counts if value in values}
+        return frozenset(self.tree.top_of(node).name for node in self.tree.nodes if node.value in shown)
+
     def draws(self, iteration: int) -> list[Draw]:
         """The patches of an iteration, fine ones first."""
         return [

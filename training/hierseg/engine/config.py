@@ -106,11 +106,13 @@ class Validation:
             cases in "validation"; 0 for none.
         least_groups: with fewer groups than this all of them are trained on, and nothing is measured.
         interval: iterations between two measurements; 0 for the end only.
+        slices: where no case can be held out, the share of annotated slices that is; 0 for none.
     """
 
     fraction: float = 0.2
     least_groups: int = 2
     interval: int = 200
+    slices: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class TrainConfig:
     """All settings of a training run; ``training/README.md`` explains how to choose them.
 
     Attributes:
+        tree: ``dataset`` learns the dataset's label tree, ``start`` that of the start bundle: what the dataset tells apart
+            beyond it is merged.
         method: ``ess`` (paper A) or ``two_head`` (its baseline without HierarchicalMix).
         iterations: optimizer steps.
         batch_size: patches a step.
@@ -131,8 +135,9 @@ class TrainConfig:
         learning_rate, momentum, weight_decay, schedule, warmup, gradient_clip: stochastic gradient descent;
             ``schedule`` is ``linear``, ``poly`` or ``constant``, ``warmup`` counts iterations.
         learning_rate_trunk: factor on the learning rate of the trunk.
-        freeze: ``none``, ``trunk`` (its weights stay), ``norm`` (batch normalization keeps its statistics) or ``others``
-            (both, and so do the branches of all top-level nodes whose subclasses are those of the start model).
+        freeze: ``none``, ``trunk`` (its weights stay), ``norm`` (batch normalization keeps its statistics), ``others``
+            (both, and so do the branches of all top-level nodes whose subclasses are those of the start model) or ``auto``
+            (both, and so do the branches of all top-level nodes that no case shows a subclass of).
         ema: decay of the averaged weights that are validated and published, or None.
         seed: of everything random.
         deterministic: refuse GPU operations whose result may differ from run to run.
@@ -145,6 +150,7 @@ class TrainConfig:
         log_interval: iterations between two entries of the log (and looks at the loss on a GPU).
     """
 
+    tree: str = "dataset"
     method: str = "ess"
     iterations: int = 2000
     batch_size: int = 4
@@ -192,7 +198,7 @@ class TrainConfig:
     @property
     def needs_start(self) -> bool:
         """Whether training goes on comparing with the model that it started from."""
-        return self.losses.keep > 0 or self.freeze == "others"
+        return self.losses.keep > 0 or self.freeze in ("others", "auto")
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written to ``config.yaml`` and into checkpoints: plain values only."""
@@ -215,9 +221,10 @@ class TrainConfig:
 
 
 _CHOICES = {
+    "tree": ("dataset", "start"),
     "method": ("ess", "two_head"),
     "schedule": ("linear", "poly", "constant"),
-    "freeze": ("none", "trunk", "norm", "others"),
+    "freeze": ("none", "trunk", "norm", "others", "auto"),
     "cache": ("memory", "disk", "none"),
     "mix.mode": ("full", "mixup", "pseudo", "off"),
     "amp": ("auto", True, False),
@@ -226,11 +233,11 @@ _GROUPS = {"losses": Losses, "mix": Mix, "augmentation": Augmentation, "validati
 _AT_LEAST: dict[str, float] = {
     "iterations": 1, "batch_size": 1, "learning_rate": 0, "momentum": 0, "weight_decay": 0, "warmup": 0, "gradient_clip": 0,
     "learning_rate_trunk": 0, "num_workers": 0, "checkpoint_interval": 1, "log_interval": 1, "seed": 0, "overlap": 0,
-    "validation.fraction": 0, "validation.interval": 0,
+    "validation.fraction": 0, "validation.interval": 0, "validation.slices": 0,
     "validation.least_groups": 2, "losses.superclass": 0, "losses.partial": 0, "losses.mix": 0,
     "losses.marginal": 0, "losses.keep": 0, "losses.split": 0, "fine_share": 0, "mix.alpha_low": 0, "mix.tau_end": 0, "ema": 0,
 }  # fmt: skip
-_BELOW: dict[str, float] = {"overlap": 1, "validation.fraction": 1, "ema": 1, "momentum": 1}
+_BELOW: dict[str, float] = {"overlap": 1, "validation.fraction": 1, "validation.slices": 1, "ema": 1, "momentum": 1}
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:

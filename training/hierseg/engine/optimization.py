@@ -10,14 +10,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hierseg.engine.config import TrainConfig
-from hierseg.errors import ConfigError
+from hierseg.errors import ConfigError, TrainingError
 from hierseg.labeltree import LabelTree, Node
 from hierseg.networks import HierarchicalSegmenter
 from hierseg.networks.heads import SeparateHeads
 
 
 def build_optimizer(
-    model: HierarchicalSegmenter, config: TrainConfig, start_tree: LabelTree | None = None
+    model: HierarchicalSegmenter,
+    config: TrainConfig,
+    start_tree: LabelTree | None = None,
+    taught: frozenset[str] = frozenset(),
 ) -> torch.optim.SGD:
     """SGD with momentum; the trunk is a group of its own, so that it can learn more slowly.
 
@@ -25,11 +28,14 @@ def build_optimizer(
         model: what is frozen stops requiring gradients.
         config: says what is frozen.
         start_tree: of the model that training started from; ``freeze: others`` compares with it.
+        taught: names of the top-level nodes that the cases show subclasses of; ``freeze: auto`` trains these.
     """
-    if config.freeze in ("trunk", "others"):
+    if config.freeze in ("trunk", "others", "auto"):
         model.trunk.requires_grad_(requires_grad=False)
     if config.freeze == "others":
         freeze_unchanged(model, start_tree)
+    if config.freeze == "auto":
+        freeze_untaught(model, taught, start_tree)
     groups = [
         {"params": [p for p in model.trunk.parameters() if p.requires_grad], "factor": config.learning_rate_trunk},
         {"params": [p for p in model.heads.parameters() if p.requires_grad], "factor": 1.0},
@@ -70,6 +76,32 @@ def freeze_unchanged(model: HierarchicalSegmenter, start_tree: LabelTree | None)
             part.requires_grad_(requires_grad=False)
 
 
+def freeze_untaught(model: HierarchicalSegmenter, taught: frozenset[str], start_tree: LabelTree | None) -> None:
+    """Freeze the branches of the top-level nodes that no case shows a subclass of.
+
+    A network with one branch for all has nothing to freeze apart: its heads learn together.
+
+    Raises:
+        ConfigError: there is no start model.
+        TrainingError: no case shows any subclass.
+    """
+    if start_tree is None:
+        raise ConfigError(
+            "'freeze: auto' keeps what a start model knows; give one by --init, or choose another 'freeze'."
+        )
+    if not taught:
+        raise TrainingError(
+            "no case has a voxel that is labelled with a subclass, so there is nothing to fine-tune; refine a structure in "
+            "some slices and save it to the dataset, or choose another 'freeze'."
+        )
+    if isinstance(model.heads, SeparateHeads):
+        for node, *parts in zip(
+            model.tree.top_level, model.heads.branches, model.heads.superclass, model.heads.leaf, strict=True
+        ):
+            for part in parts if node.name not in taught else ():
+                part.requires_grad_(requires_grad=False)
+
+
 def _subtree(tree: LabelTree, top: Node) -> list[str] | None:
     """Paths at and below a top-level node; None if the tree has no such node."""
     if top.path not in tree:
@@ -92,7 +124,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, ite
 def set_training_mode(model: HierarchicalSegmenter, config: TrainConfig) -> None:
     """Training mode, with what the configuration freezes kept as it is.
 
-    ``norm`` and ``others``: batch normalization uses the statistics that it came with, so that few, one-sided patches cannot spoil
+    ``norm``, ``others`` and ``auto``: batch normalization uses the statistics that it came with, so that few, one-sided patches cannot spoil
     them.  A layer that never saw a batch has none to keep, and goes on collecting them.
     """
     model.train()

@@ -30,6 +30,8 @@ class Story:
         measurement: of the published weights; None if there was no validation case.
         start: id of the bundle that training started from.
         notes: sentences for the reader, as what was missing in the data.
+        baseline: of the start model on the same reference; None if it was not measured.
+        held: ``cases`` or ``slices``: what the measurements were taken on.
     """
 
     config: TrainConfig
@@ -38,6 +40,8 @@ class Story:
     measurement: Measurement | None
     start: str | None
     notes: Sequence[str]
+    baseline: Measurement | None = None
+    held: str = "cases"
 
 
 def publish(
@@ -118,29 +122,40 @@ def model_card(name: str, dataset: Dataset, story: Story) -> str:
         "",
         "## What was measured",
         "",
-        *_measured(dataset.tree, story.measurement),
+        *_measured(dataset.tree, story),
         "",
     ]
     return "\n".join(lines)
 
 
-def _measured(tree: LabelTree, measurement: Measurement | None) -> list[str]:
+def _measured(tree: LabelTree, story: Story) -> list[str]:
+    measurement, before = story.measurement, story.baseline
     if measurement is None:
         return ["Not measured: no validation case."]
     cases = list(measurement.scores)
     shown = ", ".join(cases[:10]) + (f" and {len(cases) - 10} more" if len(cases) > 10 else "")
+    count = f"{len(cases)} case{'' if len(cases) == 1 else 's'}"
+    where = (
+        f"annotated slices of {count} ({shown}) that the weights were not trained on, while other slices of the same images were"
+        if story.held == "slices"
+        else f"{count} that the weights were not trained on ({shown})"
+    )
     lines = [
         (
-            f"Dice on {len(cases)} case{'' if len(cases) == 1 else 's'} that the weights were not trained on ({shown}), on the network's grid. "
+            f"Dice on {where}, on the network's grid. "
             "The checkpoint was chosen by these cases, so that new cases may score lower. "
             "Unlabelled voxels are left out; a voxel known only as an inner node scores that node and its ancestors."
         ),
         "",
-        "| node | mean Dice | cases |",
-        "|---|---|---|",
+        "| node | mean Dice | cases |" + (f" {story.start} |" if before is not None else ""),
+        "|---|---|---|" + ("---|" if before is not None else ""),
     ]
     for node in tree.nodes:
-        count = sum(found.get(node.name) is not None for found in measurement.scores.values())
+        shown_in = sum(found.get(node.name) is not None for found in measurement.scores.values())
         mean = measurement.mean(node.name)
-        lines.append(f"| {node.path} | {'not in the reference' if mean is None else f'{mean:.3f}'} | {count} |")
+        row = f"| {node.path} | {'not in the reference' if mean is None else f'{mean:.3f}'} | {shown_in} |"
+        if before is not None:
+            start = before.mean(node.name)
+            row += f" {'–' if start is None or mean is None else f'{start:.3f}'} |"
+        lines.append(row)
     return lines

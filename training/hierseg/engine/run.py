@@ -17,9 +17,10 @@ from hierseg.data.batches import Batches
 from hierseg.data.caching import CaseCache
 from hierseg.data.sampling import TwoStreamSampler
 from hierseg.data.transforms import side_axis
-from hierseg.dataset import Case, Dataset
+from hierseg.dataset import Dataset
 from hierseg.engine.checkpoints import load_checkpoint, save_checkpoint
 from hierseg.engine.config import TrainConfig
+from hierseg.engine.holding import Split, fill_caches, split
 from hierseg.engine.optimization import AveragedWeights, build_optimizer
 from hierseg.engine.publish import Story, publish
 from hierseg.engine.runfolder import RunFolder
@@ -28,13 +29,14 @@ from hierseg.engine.setup import (
     build_model,
     bundle_config,
     fingerprint,
+    is_alike,
     memory_format,
     mixed_precision,
     resolve_config,
     start_from,
 )
-from hierseg.engine.validation import Measurement, measure, split_cases
-from hierseg.errors import TrainingError
+from hierseg.engine.validation import Measurement, measure
+from hierseg.errors import ConfigError, TrainingError
 from hierseg.imageio import spacing_of
 from hierseg.inference import Cancelled
 from hierseg.labeltree import LabelTree
@@ -52,6 +54,7 @@ class Run:
     config: TrainConfig
     bundle_config: dict[str, Any]
     device: torch.device
+    parts: Split
     training: CaseCache
     validation: CaseCache | None
     batches: Batches
@@ -66,6 +69,8 @@ class Run:
     start_id: str | None = None
     name: str | None = None
     iteration: int = 0
+    comparable: bool = False
+    baseline: Measurement | None = None
     best: Measurement | None = None
     best_score: float | None = None
     measured_at: int = -1
@@ -89,11 +94,12 @@ class Run:
             HiersegError: something of it cannot be used.
         """
         saved = load_checkpoint(folder.last) if resume and folder.last.exists() else None
+        config = resolve_config(given, start, None if saved is None else saved["config"], dataset.channels)
+        dataset = _under(dataset, config, start, saved)
         if saved is not None and saved["tree"] != dataset.tree.canonical_json:
             raise TrainingError(
                 f"{folder.folder}: the run was begun with another label tree than {dataset.folder} has now; start a new run with --init."
             )
-        config = resolve_config(given, start, None if saved is None else saved["config"], dataset.channels)
         folder.update(iterations=config.iterations, iteration=0 if saved is None else int(saved["iteration"]))
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = not config.deterministic
@@ -102,23 +108,25 @@ class Run:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(config.deterministic)
 
-        training, held, notes = split_cases(dataset, config.validation.fraction, config.validation.least_groups)
+        parts = split(dataset, config)
         preprocessing = bundle_config(config, dataset.channels, None, start)
-        caches = [
-            _cache(folder, dataset, cases, preprocessing, config, stage)
-            for cases, stage in ((training, "training"), (held, "validation"))
-        ]
+        place = Path(config.cache_folder) if config.cache_folder else folder.folder / "cache"
+
+        def tell(stage: str, done: int, total: int) -> None:
+            folder.update(stage=f"preparing {stage} cases", message=f"{done} of {total} {stage} cases are prepared.")
+
+        training, validation = fill_caches(dataset, parts, preprocessing, config, place, tell)
         sampler = TwoStreamSampler(
-            caches[0].indices, caches[0].shapes, dataset.tree, config.batch_size, config.seed, config.fine_share
+            training.indices, training.shapes, dataset.tree, config.batch_size, config.seed, config.fine_share
         )
-        notes += sampler.notes + caches[0].notes + caches[1].notes
+        notes = parts.notes + sampler.notes + training.notes + ([] if validation is None else validation.notes)
 
         model = build_model(config, dataset.tree, len(dataset.channels))
         start_model, start_id, said = _start(folder, model, start, saved, config)
         notes += said
         layout = memory_format(device, config.spatial_dims)
         model.to(device, memory_format=layout)  # type: ignore[call-overload]
-        method = build_method(dataset.tree, config, start_model, _geometry(caches[0], config))
+        method = build_method(dataset.tree, config, start_model, _geometry(training, config))
         method.to(device, memory_format=layout)  # type: ignore[call-overload]
         precision = mixed_precision(config.amp, device)
         run = cls(
@@ -127,12 +135,13 @@ class Run:
             config=config,
             bundle_config=bundle_config(config, dataset.channels, model, start),
             device=device,
-            training=caches[0],
-            validation=caches[1] if held else None,
-            batches=Batches(caches[0], sampler, config, dataset.tree),
+            parts=parts,
+            training=training,
+            validation=validation,
+            batches=Batches(training, sampler, config, dataset.tree),
             model=model,
             method=method,
-            optimizer=build_optimizer(model, config, None if start_model is None else start_model.tree),
+            optimizer=build_optimizer(model, config, None if start_model is None else start_model.tree, sampler.taught),
             average=None if config.ema is None else AveragedWeights(model, config.ema),
             scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
             precision=precision,
@@ -145,22 +154,25 @@ class Run:
             run._restore(saved)
         elif resume:
             notes.append("There is no checkpoint in the run folder: the training begins anew.")
-        run._announce(notes, training, held)
+        run.comparable = start is not None and is_alike(config, start, dataset.channels)
+        run._announce(notes)
         return run
 
-    def _announce(self, notes: list[str], training: list[Case], held: list[Case]) -> None:
+    def _announce(self, notes: list[str]) -> None:
         self.notes = list(dict.fromkeys(notes))
-        print_ = fingerprint(self.dataset, [*training, *held])
+        print_ = fingerprint(self.dataset, [*self.parts.training, *self.parts.validation])
         self.folder.save_settings(
             self.config.to_dict(),
             {
                 "folder": str(self.dataset.folder.resolve()), "name": self.dataset.name, "fingerprint": print_, "tree": self.dataset.tree.fingerprint,
-                "training": [case.id for case in training], "validation": [case.id for case in held],
+                **self.parts.record(),
             },
+            self.dataset.tree,
         )  # fmt: skip
         self.folder.event(
             "start", iteration=self.iteration, iterations=self.config.iterations, device=str(self.device), threads=torch.get_num_threads(),
-            training=len(training), validation=len(held), start=self.start_id, fingerprint=print_,
+            training=len(self.parts.training), validation=len(self.parts.validation), held=self.parts.held, start=self.start_id,
+            fingerprint=print_,
         )  # fmt: skip
         for note in self.notes:
             self.folder.event("note", message=note)
@@ -183,6 +195,7 @@ class Run:
                 "best": None if self.best is None else self.best.to_dict(),
                 "best_score": self.best_score,
                 "start_id": self.start_id,
+                "baseline": None if self.baseline is None else self.baseline.to_dict(),
             },
         )
 
@@ -195,6 +208,8 @@ class Run:
         self.scaler.load_state_dict(saved["scaler"])
         self.best = None if saved["best"] is None else Measurement.from_dict(saved["best"])
         self.best_score = saved["best_score"]
+        before = saved.get("baseline")
+        self.baseline = None if before is None else Measurement.from_dict(before)
 
     @property
     def published(self) -> HierarchicalSegmenter:
@@ -214,6 +229,26 @@ class Run:
         self.scalars.add(
             {f"loss/{key}": value for key, value in losses.items()} | {"learning_rate": rate}, self.iteration
         )
+
+    def measure_start(self) -> None:
+        """Measure the model that training starts from on what is held out, to compare with later."""
+        if self.start is None or not self.comparable or self.validation is None:
+            return
+        self.folder.update(stage="measuring the start model")
+        self.start.to(self.device)
+        found = measure(
+            self.start,
+            self.validation,
+            range(len(self.validation)),
+            self.bundle_config,
+            0,
+            tree=self.dataset.tree,
+        )
+        self.baseline = found
+        score, what = found.summary(self.dataset.tree)
+        means = {node.name: found.mean(node.name) for node in self.dataset.tree.nodes}
+        self.folder.event("baseline", iteration=0, start=self.start_id, score=score, what=what, scores=means)
+        self.folder.update(stage="training")
 
     def validate(self, cancelled: Callable[[], bool] | None = None) -> None:
         """Measure, and keep the weights if they are the best so far."""
@@ -252,7 +287,14 @@ class Run:
             kept = load_checkpoint(self.folder.best)
             state, iterations = kept["model"], int(kept["iteration"])
         story = Story(
-            self.config, iterations, [case.id for case in self.training.cases], self.best, self.start_id, self.notes
+            self.config,
+            iterations,
+            [case.id for case in self.training.cases],
+            self.best,
+            self.start_id,
+            self.notes,
+            self.baseline,
+            self.parts.held,
         )
         return publish(self.folder.bundle, self.dataset, state, self.bundle_config, story, name=self.name)
 
@@ -261,22 +303,17 @@ class Run:
         self.scalars.close()
 
 
-def _cache(
-    folder: RunFolder,
-    dataset: Dataset,
-    cases: list[Case],
-    preprocessing: Mapping[str, Any],
-    config: TrainConfig,
-    stage: str,
-) -> CaseCache:
-    place = Path(config.cache_folder) if config.cache_folder else folder.folder / "cache"
-    cache = CaseCache(dataset, cases, preprocessing, mode=config.cache, folder=place)
-    cache.fill(
-        lambda done, total: folder.update(
-            stage=f"preparing {stage} cases", message=f"{done} of {total} {stage} cases are prepared."
+def _under(dataset: Dataset, config: TrainConfig, start: Bundle | None, saved: Mapping[str, Any] | None) -> Dataset:
+    """The dataset seen under the tree that is learned."""
+    if config.tree == "dataset":
+        return dataset
+    if saved is not None:
+        return dataset.under(LabelTree.from_dict(json.loads(saved["tree"])))
+    if start is None:
+        raise ConfigError(
+            "'tree: start' learns the start model's label tree; give one by --init, or set it to dataset."
         )
-    )
-    return cache
+    return dataset.under(start.tree)
 
 
 def _geometry(cache: CaseCache, config: TrainConfig) -> Geometry:
@@ -300,7 +337,7 @@ def _start(
     """
     kept = folder.folder / "start.pt"
     if saved is not None:
-        if not config.needs_start:
+        if not config.needs_start or not kept.exists():
             return None, saved["start_id"], []
         content = load_checkpoint(kept)
         model_ = build_network(LabelTree.from_dict(json.loads(content["tree"])), content["network"])

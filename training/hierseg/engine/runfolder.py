@@ -6,6 +6,7 @@
     events.jsonl     what happened, one JSON object a line
     config.yaml      the settings as used
     dataset.json     which cases were used, and a fingerprint of their files
+    label_tree.json  the tree that is learned
     last.pt best.pt  checkpoints
     tensorboard/     curves
     bundle/          the model, at the end
@@ -33,12 +34,15 @@ import yaml
 
 from hierseg.atomic import write_json, write_text
 from hierseg.errors import TrainingError
+from hierseg.labeltree import LabelTree
 
 HEARTBEAT_SECONDS = 1.0
 LIVE_SECONDS = 10.0
 """A run whose status is older is not alive any more."""
-_WRITTEN = ("status.json", "config.yaml", "dataset.json", "last.pt", "best.pt", "start.pt")
-_OURS = ("status.json", "events.jsonl", "config.yaml", "dataset.json", "start.pt", "tensorboard", "cache", "stop")
+_WRITTEN = ("status.json", "config.yaml", "dataset.json", "label_tree.json", "last.pt", "best.pt", "start.pt")
+_OURS = (
+    "status.json", "events.jsonl", "config.yaml", "dataset.json", "label_tree.json", "start.pt", "tensorboard", "cache", "stop",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -177,8 +181,9 @@ class RunFolder:
         with open(self.folder / "events.jsonl", "ab", buffering=0) as file:
             file.write(line.encode("utf-8"))
 
-    def save_settings(self, config: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
-        """Write ``config.yaml`` and ``dataset.json``."""
+    def save_settings(self, config: Mapping[str, Any], dataset: Mapping[str, Any], tree: LabelTree) -> None:
+        """Write ``config.yaml``, ``dataset.json`` and ``label_tree.json``."""
+        tree.save(self.folder / "label_tree.json")
         write_text(self.folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         write_json(self.folder / "dataset.json", dict(dataset))
 

@@ -91,6 +91,12 @@ def bundle_settings(bundle: Bundle, channels: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
+def is_alike(config: TrainConfig, start: Bundle, channels: Sequence[str]) -> bool:
+    """Whether images are prepared as the start bundle wants them, so that both models can be measured on the same arrays."""
+    theirs = TrainConfig.from_dict(bundle_settings(start, channels))
+    return all(getattr(config, key) == getattr(theirs, key) for key in ("spacing", "orientation", "normalization"))
+
+
 def bundle_config(
     config: TrainConfig, channels: Sequence[str], model: HierarchicalSegmenter | None, start: Bundle | None = None
 ) -> dict[str, Any]:

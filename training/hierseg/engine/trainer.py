@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from hierseg.bundle import Bundle
+from hierseg.courtesy import somebody_predicts
 from hierseg.data.batches import Batch, iterate
 from hierseg.dataset import Dataset
 from hierseg.engine.checkpoints import seed_iteration
@@ -67,6 +68,7 @@ def train(
     device: str | torch.device = "auto",
     threads: int | None = None,
     name: str | None = None,
+    background: bool = False,
 ) -> RunResult:
     """Train a model and write its bundle.
 
@@ -80,6 +82,7 @@ def train(
         device: ``auto``, ``cpu``, ``cuda``, ...
         threads: for computing on the CPU; one less than there are cores if None.
         name: of the bundle.
+        background: wait while a worker predicts on this computer (see :mod:`hierseg.courtesy`).
 
     Raises:
         HiersegError: the data, the settings or the folder cannot be used, or the training cannot go on.
@@ -96,7 +99,7 @@ def train(
     ):
         try:
             run = Run.prepare(folder, opened, config, start=start, resume=resume, device=target, name=name)
-            state = _loop(run)
+            state = _loop(run, background)
             return _finish(run, state, began)
         except HiersegError as error:
             _fail(folder, "failed", error.sentence)
@@ -129,7 +132,17 @@ def train(
             raise
 
 
-def _loop(run: Run) -> str:
+def _give_way(run: Run, interrupted: threading.Event) -> None:
+    """Wait while a worker predicts on this computer: somebody is waiting for that."""
+    if run.device.type != "cpu" or not somebody_predicts():
+        return
+    run.folder.update(stage="waiting")
+    while somebody_predicts() and not interrupted.is_set() and not run.folder.stop_file.exists():
+        time.sleep(0.2)
+    run.folder.update(stage="training")
+
+
+def _loop(run: Run, background: bool) -> str:
     """Train until the last iteration or until asked to stop; returns the state to end in."""
     config, folder = run.config, run.folder
     folder.update(state="running", stage="training", message="", write=True)
@@ -137,8 +150,11 @@ def _loop(run: Run) -> str:
     pace = _Pace(config.iterations - run.iteration)
     with _interruptible() as interrupted:
         if run.iteration == 0:
+            run.measure_start()
             run.save_last()
         for batch in iterate(run.batches, run.iteration, run.device):
+            if background:
+                _give_way(run, interrupted)
             rate = _step(run, batch, watch)
             run.iteration = batch.iteration + 1
             last = run.iteration == config.iterations

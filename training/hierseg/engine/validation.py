@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hierseg.data.caching import CaseCache
+from hierseg.data.translation import translation_table
 from hierseg.dataset import Case, Dataset
 from hierseg.evaluation.metrics import mean_score, node_scores
 from hierseg.inference import decode, predict_prepared
 from hierseg.labeltree import LabelTree
 from hierseg.networks import HierarchicalSegmenter
+
+NOTHING_LEFT = "nothing is left for validation."
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def split_cases(dataset: Dataset, fraction: float, least_groups: int = 2) -> tup
             if len(training) == 1
             else f"{'is' if len(groups) == 1 else 'are'} {len(groups)} group{'' if len(groups) == 1 else 's'} of cases"
         )
-        return training, [], [*notes, f"There {what} only: all of it is trained on, nothing is left for validation."]
+        return training, [], [*notes, f"There {what} only: all of it is trained on, {NOTHING_LEFT}"]
     chosen = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
     held = [case for case in training if case.effective_group in chosen]
     return [case for case in training if case.effective_group not in chosen], held, notes
@@ -96,23 +101,33 @@ def measure(
     config: Mapping[str, Any],
     iteration: int,
     *,
+    tree: LabelTree | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Measurement:
     """Predict whole cases and score them on the network's grid.
 
     Args:
         model: on its device.
+        tree: of the reference, where it is another one than the model's; nodes that the model does not know get no score.
         cache: of the validation cases.
         positions: which of them.
         config: of the bundle (patch size, overlap).
         iteration: iterations done.
         cancelled: ends the work.
     """
-    tree = model.tree
+    own = model.tree
+    tree = own if tree is None else tree
+    values = translation_table(own, tree)[own.leaf_values]
+    unknown = {node.name for node in tree.nodes} - {node.name for node in tree.nodes if node.path in _paths(own)}
     scores: dict[str, dict[str, float | None]] = {}
     for position in positions:
         case = cache[position]
-        probabilities = predict_prepared(model, case.image, config, tree=tree, cancelled=cancelled)
-        labels = tree.leaf_values[decode(probabilities, tree).leaf.cpu().numpy()]
-        scores[case.id] = node_scores(labels, case.label, tree)
+        probabilities = predict_prepared(model, case.image, config, tree=own, cancelled=cancelled)
+        labels = values[decode(probabilities, own).leaf.cpu().numpy()]
+        found = node_scores(labels, np.asarray(case.label), tree)
+        scores[case.id] = {name: None if name in unknown else score for name, score in found.items()}
     return Measurement(iteration, scores)
+
+
+def _paths(tree: LabelTree) -> set[str]:
+    return {node.path for node in tree.nodes}

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import hierseg
+from hierseg.courtesy import predicting
 from hierseg.errors import HiersegError, WorkerError, code_of
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message
 from hierseg.worker.store import MissingContentError, Store
@@ -192,9 +193,10 @@ class Tasks:
             raise WorkerError("a 'predict' message names no images.")
         read = time.monotonic() - began
         job.check()
-        prediction = predictor.predict(
-            volumes, ProgressReporter(job), job.cancelled.is_set, **_options(job.message.get("options") or {})
-        )
+        with predicting():
+            prediction = predictor.predict(
+                volumes, ProgressReporter(job), job.cancelled.is_set, **_options(job.message.get("options") or {})
+            )
         job.check()
         job.answer(
             "result",

@@ -1,0 +1,176 @@
+"""The live curve of a training: one of Slicer's plot views, its nodes made when it is seen and removed after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from HierSubclassSegLib.compute.history import History
+
+SCORE, LOSS = "score", "loss"
+HEIGHT = 190
+
+
+class TrainCurve:
+    """Draws a run's score against the starting model's, or its loss; the nodes are changed in place."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Any] = {}
+        self._drawn: tuple[Any, ...] = ()
+        self._view: Any = None
+        self.widget = qt.QWidget()
+        layout = qt.QVBoxLayout(self.widget)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.choice = qt.QComboBox()
+        self.choice.objectName = "curveCombo"
+        self.choice.addItem(_("Score on what was held out"), SCORE)
+        self.choice.addItem(_("Training loss"), LOSS)
+        self.choice.currentIndex = 1
+        self.choice.activated.connect(self._picked)
+        self._by_hand = False
+        self._history: History | None = None
+        self._place = qt.QWidget()
+        self._place.setFixedHeight(HEIGHT)
+        inner = qt.QVBoxLayout(self._place)
+        inner.setContentsMargins(0, 0, 0, 0)
+        self._place_layout = inner
+        layout.addWidget(self.choice)
+        layout.addWidget(self._place)
+
+    def show(self, history: History | None) -> None:
+        """Draw what a run has come to; None empties the view."""
+        if history is None or not (history.losses or history.scores):
+            self._history = history
+            self.widget.visible = False
+            self._draw([], [], None)
+            return
+        if self._history is None or history.run is not self._history.run:
+            self._by_hand = False
+        self._history = history
+        self.widget.visible = True
+        if not self._by_hand:
+            self.choice.currentIndex = 0 if len(history.scores) > 1 else 1
+        if self.choice.itemData(self.choice.currentIndex) == SCORE:
+            baseline = history.baseline.get("score") if history.baseline is not None else None
+            points = [(iteration, 100.0 * score) for iteration, score in history.scores]
+            self._draw(points, [], None if baseline is None else 100.0 * float(baseline))
+        else:
+            self._draw([], history.losses, None)
+
+    def remove(self) -> None:
+        """Take the nodes out of the scene; the next :meth:`show` makes new ones."""
+        if self._view is not None:
+            self._view.setMRMLPlotViewNode(None)
+        for node in self.nodes.values():
+            if node.GetScene() is not None:
+                node.GetScene().RemoveNode(node)
+        self.nodes, self._drawn = {}, ()
+
+    def close(self) -> None:
+        """Let go of the scene for good."""
+        self.remove()
+        if self._view is not None:
+            self._view.setMRMLScene(None)
+            self._view = None
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _picked(self, *_arguments: object) -> None:
+        self._by_hand = True
+        self.show(self._history)
+
+    def _draw(
+        self, scores: Sequence[tuple[int, float]], losses: Sequence[tuple[int, float]], baseline: float | None
+    ) -> None:
+        what = (tuple(scores), len(losses), losses[-1] if losses else None, baseline)
+        if what == self._drawn or (not self.nodes and not scores and not losses):
+            return
+        self._drawn = what
+        self._make_nodes()
+        points = scores or losses
+        self._fill("points", points)
+        ends = [points[0][0], points[-1][0]] if points else []
+        self._fill("before", [(end, baseline) for end in ends] if baseline is not None else [])
+        chart = self.nodes["chart"]
+        wanted = ["pointsSeries"] + (["beforeSeries"] if baseline is not None and points else [])
+        present = [chart.GetNthPlotSeriesNodeID(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
+        ids = [self.nodes[name].GetID() for name in wanted]
+        if present != ids:
+            chart.RemoveAllPlotSeriesNodeIDs()
+            for node_id in ids:
+                chart.AddAndObservePlotSeriesNodeID(node_id)
+        self.nodes["pointsSeries"].SetName(_("fine-tuned") if scores else _("loss"))
+        chart.SetYAxisTitle(_("Dice, %") if scores else _("loss"))
+
+    def _fill(self, name: str, points: Sequence[tuple[int, float]]) -> None:
+        """Write points into a table, in place, so that the plot view redraws and nothing else notices."""
+        table = self.nodes[name].GetTable()
+        columns = [table.GetColumn(0), table.GetColumn(1)]
+        for index, column in enumerate(columns):
+            column.SetNumberOfValues(len(points))
+            for row, point in enumerate(points):
+                column.SetValue(row, float(point[index]))
+            column.Modified()
+        table.Modified()
+        self.nodes[name].Modified()
+
+    def _make_nodes(self) -> None:
+        if self.nodes:
+            return
+        scene = slicer.mrmlScene
+        for name, series in (("points", "pointsSeries"), ("before", "beforeSeries")):
+            table = self._add("vtkMRMLTableNode", name)
+            for column in ("iteration", "value"):
+                array = vtk.vtkFloatArray()
+                array.SetName(column)
+                table.AddColumn(array)
+            node = self._add("vtkMRMLPlotSeriesNode", series)
+            node.SetAndObserveTableNodeID(table.GetID())
+            node.SetXColumnName("iteration")
+            node.SetYColumnName("value")
+            node.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+            node.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+            node.SetLineWidth(2)
+        self.nodes["pointsSeries"].SetColor(0.12, 0.47, 0.71)
+        self.nodes["beforeSeries"].SetColor(0.55, 0.55, 0.55)
+        self.nodes["beforeSeries"].SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
+        self.nodes["beforeSeries"].SetName(_("starting model"))
+        chart = self._add("vtkMRMLPlotChartNode", "chart")
+        chart.SetXAxisTitle(_("iteration"))
+        chart.SetTitleVisibility(False)
+        chart.SetLegendVisibility(True)
+        for size in ("SetAxisTitleFontSize", "SetAxisLabelFontSize", "SetLegendFontSize"):
+            getattr(chart, size)(11)
+        view = self._add("vtkMRMLPlotViewNode", "view", owner=chart)
+        view.SetPlotChartNodeID(chart.GetID())
+        self._make_view(scene)
+        self._view.setMRMLPlotViewNode(view)
+
+    def _make_view(self, scene: Any) -> None:
+        """The plot view itself, when there is something to plot: it takes a moment to make."""
+        if self._view is None:
+            self._view = slicer.qMRMLPlotWidget()
+            self._view.setMRMLScene(scene)
+            # Fit to the panel's width; what its menus offer belongs to charts that are the user's own.
+            self._view.plotController().visible = False
+            self._place_layout.addWidget(self._view)
+
+    def _add(self, kind: str, name: str, owner: Any = None) -> Any:
+        """A node that is neither listed, nor saved, nor undone: it is a picture of files, not data of the user's."""
+        scene = slicer.mrmlScene
+        node = scene.CreateNodeByClass(kind)
+        node.UnRegister(None)
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        node.UndoEnabledOff()
+        if owner is not None:
+            # A view node that belongs to another node gets no view in the application's layout.
+            node.SetLayoutName("HierSubclassSegTraining")
+            node.SetAndObserveParentLayoutNodeID(owner.GetID())
+        self.nodes[name] = scene.AddNode(node)
+        return self.nodes[name]

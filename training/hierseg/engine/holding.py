@@ -1,0 +1,120 @@
+"""What a run trains on and what it measures on: whole cases, or slices where no case can be spared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hierseg.data.caching import CaseCache
+from hierseg.data.heldout import HeldSlices, choose_slices
+from hierseg.data.translation import translate
+from hierseg.dataset import Case, Dataset
+from hierseg.engine.config import TrainConfig
+from hierseg.engine.validation import NOTHING_LEFT, split_cases
+from hierseg.errors import ImageError, LabelTreeError, TrainingError
+from hierseg.imageio import read_label
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cases by what they are for.
+
+    Attributes:
+        training: cases that are trained on.
+        validation: whole cases that are held out.
+        slices: held-out slices by case id, of training cases; empty where whole cases are held out.
+        notes: sentences on what was decided.
+    """
+
+    training: list[Case]
+    validation: list[Case]
+    slices: dict[str, HeldSlices]
+    notes: list[str]
+
+    @property
+    def held(self) -> str:
+        """``cases``, ``slices``, or empty if nothing is held out."""
+        return "cases" if self.validation else "slices" if self.slices else ""
+
+    def record(self) -> dict[str, Any]:
+        """For the run folder's ``dataset.json``."""
+        return {
+            "training": [case.id for case in self.training],
+            "validation": [case.id for case in self.validation],
+            "held_slices": {case: held.to_dict() for case, held in self.slices.items()},
+        }
+
+
+def split(dataset: Dataset, config: TrainConfig) -> Split:
+    """Decide what is trained on.
+
+    Raises:
+        TrainingError: a label map cannot be read.
+    """
+    training, held, notes = split_cases(dataset, config.validation.fraction, config.validation.least_groups)
+    slices: dict[str, HeldSlices] = {}
+    if not held and config.validation.slices > 0:
+        slices = _slices(dataset, training, config.validation.slices)
+    if slices:
+        notes = [note for note in notes if not note.endswith(NOTHING_LEFT)]
+        count = sum(len(found.indices) for found in slices.values())
+        notes.append(
+            f"No case can be held out: {count} annotated slice{'s' if count > 1 else ''} of {len(slices)} "
+            f"case{'s' if len(slices) > 1 else ''} {'are' if count > 1 else 'is'} kept for measuring."
+        )
+    return Split(training, held, slices, notes)
+
+
+def fill_caches(
+    dataset: Dataset,
+    parts: Split,
+    preprocessing: Mapping[str, Any],
+    config: TrainConfig,
+    place: Path,
+    tell: Tell,
+) -> tuple[CaseCache, CaseCache | None]:
+    """Prepare the cases for training and for measuring; the second is None if nothing is held out.
+
+    Args:
+        dataset: the folder.
+        parts: of :func:`split`.
+        preprocessing: what ``hierseg.json`` says.
+        config: how cases are kept.
+        place: for the cache on disk.
+        tell: called with the kind of cases, how many are ready and how many there are.
+    """
+
+    def fill(cases: Sequence[Case], stage: str, **more: Any) -> CaseCache:
+        cache = CaseCache(dataset, cases, preprocessing, mode=config.cache, folder=place, **more)
+        cache.fill(lambda done, total: tell(stage, done, total))
+        return cache
+
+    training = fill(parts.training, "training", change_label={case: held.hide for case, held in parts.slices.items()})
+    if parts.validation:
+        return training, fill(parts.validation, "validation")
+    measured = [case for case in parts.training if case.id in parts.slices]
+    if not measured:
+        return training, None
+    hidden = {case: held.only for case, held in parts.slices.items()}
+    # A slice may be lost on the network's grid; then there is nothing to measure in it, which is no mistake.
+    return training, fill(measured, "validation", change_label=hidden, need_label=False)
+
+
+def _slices(dataset: Dataset, cases: Sequence[Case], share: float) -> dict[str, HeldSlices]:
+    found = {}
+    for case in cases:
+        path = dataset.label_path(case)
+        if path is None:
+            continue
+        try:
+            label = translate(read_label(path, dataset.label_tree).array, dataset.label_tree, dataset.tree)
+        except (ImageError, LabelTreeError) as error:
+            raise TrainingError(f"case '{case.id}': {error.sentence}", hint=error.hint) from error
+        held = choose_slices(label, dataset.tree, share)
+        if held is not None:
+            found[case.id] = held
+    return found
