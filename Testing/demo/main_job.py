@@ -34,7 +34,8 @@ from HierSubclassSegLib.compute.training import TrainingRun
 from HierSubclassSegLib.compute.transport import SubprocessTransport
 from HierSubclassSegLib.scene import geometry
 from HierSubclassSegLib.scene.annotation import annotation_from_prediction, tree_of
-from HierSubclassSegLib.scene.export import export_case, summarize_export
+from HierSubclassSegLib.scene.export import export_case
+from HierSubclassSegLib.scene.export_summary import summarize_export
 from HierSubclassSegLib.scene.painting import RefineSession
 from HierSubclassSegLib.scene.prediction import create_prediction
 from HierSubclassSegLib.scene.session import open_session

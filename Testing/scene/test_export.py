@@ -12,8 +12,10 @@ from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import (
     annotation,
     export,
+    export_summary,
     geometry,
     layers,
+    level_maps,
     load_case,
     marks,
     prediction,
@@ -133,7 +135,7 @@ def test_summary_counts_what_the_file_will_hold(node, volume, tree):
     paint(node, tree, "tumor", np.s_[2:5, 2:5, 2:4])
     paint(node, tree, "core", np.s_[2, 2, 2])
     marks.set_slice_complete(node, 2, 2)
-    summary = export.summarize_export(node)
+    summary = export_summary.summarize_export(node)
     by_path = {share.path: share for share in summary.nodes}
     assert by_path["tumor"].voxels == 17
     assert not by_path["tumor"].fine
@@ -142,12 +144,12 @@ def test_summary_counts_what_the_file_will_hold(node, volume, tree):
     assert summary.fine_ml + summary.coarse_ml + summary.unlabelled_ml == pytest.approx(9 * 8 * 7 / 1000)
     assert (summary.fine_slices, summary.coarse_slices, summary.unlabelled_slices, summary.total_slices) == (1, 2, 6, 7)
     assert summary.axis == 2
-    assert export.summarize_export(node, axis=0).total_slices == 9
+    assert export_summary.summarize_export(node, axis=0).total_slices == 9
 
 
 def test_summary_warns_of_what_is_left_out(node, tree):
     node.GetSegmentation().AddEmptySegment("mine", "my own segment")
-    notes = export.summarize_export(node).notes
+    notes = export_summary.summarize_export(node).notes
     assert any("my own segment" in note for note in notes)
     assert any("Nothing is annotated" in note for note in notes)
 
@@ -155,7 +157,7 @@ def test_summary_warns_of_what_is_left_out(node, tree):
 def test_summary_writes_nothing(node, tree, scene):
     paint(node, tree, "tumor", np.s_[2:5, 2:5, 2:4])
     before = node.GetSegmentation().GetMTime(), scene.GetNumberOfNodes()
-    export.summarize_export(node)
+    export_summary.summarize_export(node)
     assert (node.GetSegmentation().GetMTime(), scene.GetNumberOfNodes()) == before
 
 
@@ -256,7 +258,7 @@ def test_level_maps(node, tree, scene):
     paint(node, tree, "left cortex", np.s_[0, 0, 0])
     paint(node, tree, "white matter", np.s_[0, 0, 1])
     paint(node, tree, "tumor", np.s_[0, 0, 2])
-    maps = export.level_map_nodes(node)
+    maps = level_maps.level_map_nodes(node)
     rows = [geometry.array_of(level.GetImageData())[0, 0, :4].tolist() for level in maps]
     assert rows == [[20, 20, 10, 0], [21, 5, 10, 0], [3, 5, 10, 0]]
     assert all(isinstance(level, slicer.vtkMRMLLabelMapVolumeNode) for level in maps)

@@ -14,6 +14,7 @@ from hierseg.errors import ImageError
 from HierSubclassSegLib.scene import (
     annotation,
     export,
+    export_summary,
     geometry,
     labelmaps,
     load_case,
@@ -110,7 +111,7 @@ def test_channels_on_other_grids_are_resampled_and_said(scene, make_volume, tree
     node = annotation.create_annotation([first, second], tree)
     tree_store_segment(node, tree)
     dataset = Dataset.create(tmp_path / "data", "d", ["A", "B"], tree)
-    assert any("'second' lies on another grid" in note for note in export.summarize_export(node).notes)
+    assert any("'second' lies on another grid" in note for note in export_summary.summarize_export(node).notes)
     case = export.export_case(node, dataset)
     image = nibabel.load(dataset.image_paths(case)[1])
     np.testing.assert_allclose(np.asarray(image.dataobj)[1:6, 3, 3], np.arange(1, 6), atol=1e-5)

@@ -22,6 +22,7 @@ import copy
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -58,6 +59,7 @@ class Dataset:
     def __init__(self, folder: Path, content: dict[str, Any], tree: LabelTree) -> None:
         self.folder = folder
         self.tree = tree
+        self.patience = transaction.LOCK_SECONDS
         self.label_tree = tree
         self._content = content
         self._cases = parse_cases(content, folder, tree)
@@ -125,7 +127,7 @@ class Dataset:
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """Keep writers out while several files of one case are read."""
-        with transaction.locked(self.folder, shared=True):
+        with transaction.locked(self.folder, shared=True, seconds=self.patience):
             if transaction.is_interrupted(self.folder):
                 raise DatasetError(
                     f"{self.folder}: a save was interrupted here; open the dataset again, which finishes it."
@@ -218,7 +220,7 @@ class Dataset:
     def save_case(
         self,
         case_id: str | None,
-        write_image: Sequence[Writer],
+        write_image: Sequence[Writer | None],
         write_label: Writer | None,
         *,
         split: str = "training",
@@ -231,7 +233,8 @@ class Dataset:
 
         Args:
             case_id: letters, digits, ``_`` and ``-``; generated if None.
-            write_image: one function a channel; it is called with a path that ends in ``.nii.gz`` and writes there.
+            write_image: one function a channel; it is called with a path that ends in ``.nii.gz`` and writes there; None
+                keeps the file that the case has.
             write_label: the same for the map of node values on the first channel's grid; None if not annotated.
             split: ``training``, ``validation`` or ``test``.
             group: see :class:`Case`.
@@ -251,7 +254,12 @@ class Dataset:
             old = next((case for case in self._cases if case.id == case_id), None)
             case = Case(
                 id=case_id,
-                image=tuple(f"images/{case_id}_{file_part(channel)}.nii.gz" for channel in self.channels),
+                image=tuple(
+                    self._kept(old, index, case_id)
+                    if write is None
+                    else f"images/{case_id}_{file_part(channel)}.nii.gz"
+                    for index, (channel, write) in enumerate(zip(self.channels, write_image, strict=True))
+                ),
                 label=None if write_label is None else f"labels/{case_id}.nii.gz",
                 split=split,
                 group=group,
@@ -265,6 +273,8 @@ class Dataset:
                 [*write_image, *([write_label] if write_label else [])],
                 strict=True,
             ):
+                if write is None:
+                    continue
                 staged = change.stage(relative)
                 try:
                     write(staged)
@@ -277,6 +287,19 @@ class Dataset:
             self._stage_content(
                 change, [case if other.id == case_id else other for other in self._cases] + ([] if old else [case])
             )
+        return self.case(case_id)
+
+    def set_extra(self, case_id: str, key: str, value: Any) -> Case:
+        """Set another program's key of a case, or remove it (None); no other file than ``dataset.json`` is written.
+
+        Raises:
+            DatasetError: there is no such case, or the value does not fit into JSON.
+        """
+        with self._changing() as change:
+            old = self.case(case_id)
+            extra = {name: kept for name, kept in old.extra.items() if name != key}
+            new = replace(old, extra=extra if value is None else {**extra, key: value})
+            self._stage_content(change, [new if other.id == case_id else other for other in self._cases])
         return self.case(case_id)
 
     def remove_case(self, case_id: str) -> None:
@@ -309,9 +332,17 @@ class Dataset:
                 )
             tree.save(change.stage(TREE_NAME))
 
+    def _kept(self, old: Case | None, index: int, case_id: str) -> str:
+        if old is None:
+            raise DatasetError(
+                f"{self.folder / DATASET_NAME}: the case '{case_id}' is gone, so its images cannot be kept; save the images too."
+            )
+        self._existing(old, old.image[index])
+        return old.image[index]
+
     @contextlib.contextmanager
     def _changing(self) -> Iterator[transaction.Transaction]:
-        with _reporting(self.folder), transaction.locked(self.folder):
+        with _reporting(self.folder), transaction.locked(self.folder, seconds=self.patience):
             transaction.recover(self.folder)
             self.reload()
             change = transaction.Transaction(self.folder)

@@ -68,6 +68,10 @@ class DatasetError(HiersegError):
     """A dataset folder is incomplete, inconsistent or points outside itself."""
 
 
+class DatasetBusyError(DatasetError):
+    """Another program is writing into the dataset folder."""
+
+
 class BundleError(HiersegError):
     """A model bundle is damaged, unsafe or of another format."""
 

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from hierseg.atomic import write_json
-from hierseg.errors import DatasetError
+from hierseg.errors import DatasetBusyError, DatasetError
 
 LOCK_NAME = ".lock"
 JOURNAL_NAME = ".journal.json"
@@ -43,7 +43,7 @@ def locked(folder: Path, *, shared: bool = False, seconds: float = LOCK_SECONDS)
     """Hold the folder's lock: exclusive for writers, ``shared`` for readers that want a still folder.
 
     Raises:
-        DatasetError: another program holds it for longer than ``seconds``.
+        DatasetBusyError: another program holds it for longer than ``seconds``.
     """
     if shared and not os.access(folder, os.W_OK):
         # On a read-only disk nobody writes: there is nothing to keep out.
@@ -53,7 +53,7 @@ def locked(folder: Path, *, shared: bool = False, seconds: float = LOCK_SECONDS)
         deadline = time.monotonic() + seconds
         while not _try_lock(handle, shared):
             if time.monotonic() > deadline:
-                raise DatasetError(
+                raise DatasetBusyError(
                     f"{folder}: another program has been writing here for {seconds:.0f} s; wait until it is done, or close it, and try again."
                 )
             time.sleep(0.02)

@@ -8,8 +8,9 @@ latest segment wins.  Hidden segments are exported like visible ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -21,9 +22,11 @@ import slicer
 
 import hierseg
 from hierseg.dataset import Case, Dataset
+from hierseg.errors import DatasetError, HiersegError
 from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import (
     annotation,
+    case_state,
     geometry,
     labelmaps,
     marks,
@@ -33,56 +36,11 @@ from HierSubclassSegLib.scene import (
     tags,
     tree_store,
 )
+from HierSubclassSegLib.scene.ticks import Steps, finish
 
 #: attributes of the annotation: where it was exported to or loaded from
 CASE = "HierSubclassSeg.Case"
 GROUP = "HierSubclassSeg.Group"
-
-
-@dataclass(frozen=True)
-class NodeShare:
-    """What an export holds of one node: voxels that carry exactly this node.
-
-    Attributes:
-        path: the node.
-        fine: a leaf; else the voxels are coarse: superclass known, subclass not.
-        voxels: their number.
-        ml: their volume in milliliters.
-        slices: in how many slices along the summary's axis they lie.
-    """
-
-    path: str
-    fine: bool
-    voxels: int
-    ml: float
-    slices: int
-
-
-@dataclass(frozen=True)
-class ExportSummary:
-    """What an export will write, to be shown before it does.
-
-    Attributes:
-        nodes: one entry a node that at least one voxel carries, in the tree's order.
-        fine_ml, coarse_ml, unlabelled_ml: volumes; background counts as fine.
-        fine_slices, coarse_slices, unlabelled_slices: slices that hold at least one such voxel.
-        total_slices: slices along :attr:`axis`.
-        axis: the axis of the stored array along which slices are counted.
-        slices_complete: as they will be written.
-        notes: sentences on what a user should know: resampled channels, segments that are left out.
-    """
-
-    nodes: tuple[NodeShare, ...]
-    fine_ml: float
-    coarse_ml: float
-    unlabelled_ml: float
-    fine_slices: int
-    coarse_slices: int
-    unlabelled_slices: int
-    total_slices: int
-    axis: int
-    slices_complete: tuple[Mapping[str, Any], ...]
-    notes: tuple[str, ...]
 
 
 def export_case(
@@ -114,94 +72,80 @@ def export_case(
             channels, a volume of colors, or a non-linear transform.
         DatasetError: the folder cannot be written.
     """
+    return finish(
+        export_steps(
+            annotation_node,
+            dataset,
+            volume_nodes=volume_nodes,
+            case_id=case_id,
+            group=group,
+            user=user,
+            update_tree=update_tree,
+        )
+    )
+
+
+def export_steps(
+    annotation_node: slicer.vtkMRMLSegmentationNode,
+    dataset: Dataset | str | Path,
+    *,
+    volume_nodes: Sequence[slicer.vtkMRMLVolumeNode] | None = None,
+    case_id: str | None = None,
+    group: str | None = None,
+    user: str | None = None,
+    update_tree: bool = False,
+    keep: Collection[int] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> Steps[Case]:
+    """:func:`export_case` in small steps; the dataset is touched by the last one alone.  Arguments and errors as there.
+
+    Channels whose numbers are in ``keep`` have their files already, which are not written again; ``extra`` are more keys
+    of the case in ``dataset.json``.
+    """
     dataset = dataset if isinstance(dataset, Dataset) else Dataset.open(dataset)
-    volumes = _volumes(annotation_node, volume_nodes)
-    labels, complete, notes = collect(annotation_node, volumes)
+    volumes = volumes_for(annotation_node, volume_nodes)
+    check_role(annotation_node)
     tree = annotation.tree_of(annotation_node)
     if len(volumes) != len(dataset.channels):
         raise tags.SceneError(
             f"the annotation '{annotation_node.GetName()}' has {len(volumes)} volumes, the dataset has {len(dataset.channels)} channels "
             f"({', '.join(dataset.channels)}); choose one volume for each."
         )
-    if dataset.tree != tree:
-        if not update_tree:
-            raise tags.SceneError(
-                f"the annotation '{annotation_node.GetName()}' uses the label tree '{tree.fingerprint}', the dataset {dataset.folder} "
-                f"'{dataset.tree.fingerprint}'; update the dataset's tree, or choose a dataset of this tree."
-            )
-        dataset.set_tree(tree)
-    case_id = case_id or annotation_node.GetAttribute(CASE)
-    old = next((case for case in dataset.cases() if case.id == case_id), None)
+    if dataset.tree != tree and not update_tree:
+        raise tags.SceneError(
+            f"the annotation '{annotation_node.GetName()}' uses the label tree '{tree.fingerprint}', the dataset {dataset.folder} "
+            f"'{dataset.tree.fingerprint}'; update the dataset's tree, or choose a dataset of this tree."
+        )
+    labels, complete, notes = yield from _collect_steadily(annotation_node, volumes)
     grid = geometry.volume_grid(volumes[0])
-    group = group or annotation_node.GetAttribute(GROUP) or (old.group if old else None)
-    case = dataset.save_case(
-        case_id,
-        [partial(_write_channel, volume, grid) for volume in volumes],
-        lambda path: nifti.write_nifti(path, labels, grid.affine),
-        split=old.split if old else "training",
-        group=group,
-        provenance={**_kept_model(old), **_provenance(annotation_node, volumes[0], tree, user, notes)},
-        slices_complete=complete,
-    )
+    with tempfile.TemporaryDirectory(prefix="hiersubclassseg-") as made:
+        # Packing takes long: it is done aside, and the dataset's lock is held for the moment of moving the files in.
+        targets: list[Path | None] = []
+        for index, volume in enumerate(volumes):
+            target = Path(made) / f"{index}.nii.gz"
+            targets.append(None if index in keep else target)
+            if index not in keep:
+                yield from _aside(target, _channel(volume, grid), grid, volume.GetName())
+        label = Path(made) / "label.nii.gz"
+        yield from _aside(label, labels, grid, annotation_node.GetName())
+        if dataset.tree != tree:
+            dataset.set_tree(tree)
+        case_id = case_id or annotation_node.GetAttribute(CASE)
+        old = next((case for case in dataset.cases() if case.id == case_id), None)
+        group = group or annotation_node.GetAttribute(GROUP) or (old.group if old else None)
+        case = dataset.save_case(
+            case_id,
+            [None if target is None else partial(shutil.move, target) for target in targets],
+            partial(shutil.move, label),
+            split=old.split if old else "training",
+            group=group,
+            provenance={**_kept_model(old), **_provenance(annotation_node, volumes[0], tree, user, notes)},
+            slices_complete=complete,
+            extra=extra,
+        )
     annotation_node.SetAttribute(CASE, case.id)
     annotation_node.SetAttribute(GROUP, group)
     return case
-
-
-def summarize_export(
-    annotation_node: slicer.vtkMRMLSegmentationNode,
-    *,
-    volume_nodes: Sequence[slicer.vtkMRMLVolumeNode] | None = None,
-    axis: int | None = None,
-) -> ExportSummary:
-    """What :func:`export_case` would write: fine, coarse and unlabelled, in milliliters and slices.
-
-    Args:
-        annotation_node: an annotation.
-        volume_nodes: the channels; default: those that the annotation refers to.
-        axis: count slices along this axis of the stored array; default: that of the complete marks, else 2.
-    """
-    volumes = _volumes(annotation_node, volume_nodes)
-    labels, complete, notes = collect(annotation_node, volumes)
-    tree = annotation.tree_of(annotation_node)
-    grid = geometry.volume_grid(volumes[0])
-    if axis is None:
-        axis = int(complete[0]["axis"]) if complete else 2
-    # Voxels of each value in each slice: all numbers of the summary are sums of these.
-    size = 256 if tree.dtype == np.uint8 else 65536
-    slabs = np.moveaxis(labels, axis, 0)
-    counts = np.stack([np.bincount(slab.ravel(order="K"), minlength=size) for slab in slabs])
-    shares = []
-    for node in tree.nodes:
-        voxels = int(counts[:, node.value].sum())
-        if voxels:
-            shares.append(
-                NodeShare(
-                    node.path,
-                    tree.is_leaf(node),
-                    voxels,
-                    voxels * grid.voxel_ml,
-                    int((counts[:, node.value] > 0).sum()),
-                )
-            )
-    leaves = counts[:, tree.leaf_values].sum(axis=1)
-    inner = counts[:, [node.value for node in tree.nodes if not tree.is_leaf(node)]].sum(axis=1)
-    nothing = counts[:, tree.unlabelled]
-    if not int(leaves.sum() + inner.sum()):
-        notes = [*notes, "Nothing is annotated yet: a case without any labelled voxel cannot be trained on."]
-    return ExportSummary(
-        nodes=tuple(shares),
-        fine_ml=float(leaves.sum()) * grid.voxel_ml,
-        coarse_ml=float(inner.sum()) * grid.voxel_ml,
-        unlabelled_ml=float(nothing.sum()) * grid.voxel_ml,
-        fine_slices=int((leaves > 0).sum()),
-        coarse_slices=int((inner > 0).sum()),
-        unlabelled_slices=int((nothing > 0).sum()),
-        total_slices=grid.shape[axis],
-        axis=axis,
-        slices_complete=tuple(complete),
-        notes=tuple(notes),
-    )
 
 
 def collect(
@@ -212,10 +156,14 @@ def collect(
     Raises:
         SceneError: as :func:`export_case`.
     """
-    if annotation_node.GetAttribute(tree_store.ROLE) == "prediction":
-        raise tags.SceneError(
-            f"'{annotation_node.GetName()}' is a prediction, which is never exported; make an annotation from it and check that first."
-        )
+    return finish(collect_steps(annotation_node, volumes))
+
+
+def collect_steps(
+    annotation_node: slicer.vtkMRMLSegmentationNode, volumes: Sequence[slicer.vtkMRMLVolumeNode]
+) -> Steps[tuple[np.ndarray, list[dict[str, Any]], list[str]]]:
+    """:func:`collect` in small steps; what is painted between two of them is half in the result."""
+    check_role(annotation_node)
     tree = annotation.tree_of(annotation_node)
     grid = geometry.volume_grid(volumes[0])
     for volume in volumes:
@@ -224,7 +172,7 @@ def collect(
             raise tags.SceneError(
                 f"the volume '{volume.GetName()}' has several numbers a voxel (colors?); choose a volume with one."
             )
-    labels = reading.read(annotation_node, tree, grid)
+    labels = yield from reading.read_steps(annotation_node, tree, grid)
     complete = _complete_on(annotation_node, tree, grid)
     background = labelmaps.background_of(tree)
     if background is not None:
@@ -248,31 +196,14 @@ def collect(
     return labels, complete, notes
 
 
-def level_map_nodes(segmentation_node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLLabelMapVolumeNode]:
-    """One label map volume a level of the tree, on the first volume's grid: level 1 holds superclasses, and so on.
-
-    Voxels without any node are 0 if the tree has no other node of that value, else ``unlabelled``.
-    """
-    tree = annotation.tree_of(segmentation_node)
-    volume = _volumes(segmentation_node, None)[0]
-    grid = geometry.volume_grid(volume)
-    labels = reading.read(segmentation_node, tree, grid)
-    background = labelmaps.background_of(tree)
-    empty = 0 if 0 not in tree.values or (background is not None and background.value == 0) else tree.unlabelled
-    nodes = []
-    for depth in range(1, max(node.depth for node in tree.nodes) + 1):
-        level = labelmaps.level_map(tree, labels, depth)
-        level[level == tree.unlabelled] = empty
-        name = volume.GetScene().GenerateUniqueName(f"{segmentation_node.GetName()} level {depth}")
-        node = geometry.make_volume(volume.GetScene(), level, grid.affine, name, "vtkMRMLLabelMapVolumeNode")
-        geometry.place_beside(node, volume)
-        nodes.append(node)
-    return nodes
-
-
-def _volumes(
-    annotation_node: slicer.vtkMRMLSegmentationNode, volume_nodes: Sequence[slicer.vtkMRMLVolumeNode] | None
+def volumes_for(
+    annotation_node: slicer.vtkMRMLSegmentationNode, volume_nodes: Sequence[slicer.vtkMRMLVolumeNode] | None = None
 ) -> list[slicer.vtkMRMLVolumeNode]:
+    """The volumes given, else those that the annotation refers to.
+
+    Raises:
+        SceneError: there are none.
+    """
     volumes = list(volume_nodes or prediction.volumes_of(annotation_node))
     if not volumes:
         raise tags.SceneError(
@@ -286,12 +217,54 @@ def _on_grid(volume: slicer.vtkMRMLVolumeNode, grid: geometry.Grid) -> bool:
     return own.shape == grid.shape and geometry.same_place(own.world, grid.world, grid.shape)
 
 
-def _write_channel(volume: slicer.vtkMRMLVolumeNode, grid: geometry.Grid, path: Path) -> None:
+def check_role(annotation_node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Refuse a prediction.
+
+    Raises:
+        SceneError: it is one.
+    """
+    if annotation_node.GetAttribute(tree_store.ROLE) == "prediction":
+        raise tags.SceneError(
+            f"'{annotation_node.GetName()}' is a prediction, which is never exported; make an annotation from it and check that first."
+        )
+
+
+def _collect_steadily(
+    annotation_node: slicer.vtkMRMLSegmentationNode, volumes: Sequence[slicer.vtkMRMLVolumeNode]
+) -> Steps[tuple[np.ndarray, list[dict[str, Any]], list[str]]]:
+    """What the annotation is at one moment, though somebody may paint meanwhile."""
+    for _attempt in range(3):
+        before = case_state.mark_of(annotation_node)
+        found = yield from collect_steps(annotation_node, volumes)
+        if case_state.mark_of(annotation_node) == before:
+            return found
+    return collect(annotation_node, volumes)
+
+
+def _channel(volume: slicer.vtkMRMLVolumeNode, grid: geometry.Grid) -> np.ndarray:
+    """The volume's voxels on the grid."""
     image = volume.GetImageData()
     if not _on_grid(volume, grid):
         own = geometry.volume_grid(volume)
         image = geometry.resample(image, own.world, grid, linear=True, fill=image.GetScalarRange()[0])
-    nifti.write_nifti(path, geometry.array_of(image), grid.affine)
+    return geometry.array_of(image)
+
+
+def _aside(path: Path, array: np.ndarray, grid: geometry.Grid, name: str) -> Steps[None]:
+    """Write a file to be moved into the dataset.
+
+    Raises:
+        DatasetError: it cannot be written.
+        ImageError: NIfTI-1 has no place for it; the sentence names the node.
+    """
+    try:
+        yield from nifti.write_steps(path, array, grid.affine)
+    except HiersegError as error:
+        raise error.about(path, f"'{name}'") from error
+    except OSError as error:
+        raise DatasetError(
+            f"{path.parent}: '{name}' cannot be written ({error.strerror or error}); free space there, and try again."
+        ) from error
 
 
 def _complete_on(
