@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
 import time
 import traceback
+import unittest
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,9 @@ class Journey:
         self.rows: list[dict[str, Any]] = []
         self._begin = time.perf_counter()
         OUT.mkdir(parents=True, exist_ok=True)
+        # Where Python stood when Slicer crashed.
+        self._fault = open(OUT / f"{name}.crash.txt", "w", encoding="utf-8")  # noqa: SIM115 - open until the end
+        faulthandler.enable(self._fault)
 
     def run(self, steps: list[Callable[[Journey], Any]]) -> int:
         """Do the steps.
@@ -64,7 +69,7 @@ class Journey:
             begin = time.perf_counter()
             try:
                 facts = step(self)
-            except UntriedError as reason:
+            except (UntriedError, unittest.SkipTest) as reason:
                 row |= {"state": "untried", "why": str(reason)}
             except Exception as error:  # noqa: BLE001 - whatever it is, the table must say it
                 failed = row["title"]

@@ -181,7 +181,20 @@ def _merge(
     scene = seen.GetScene()
     segmentation_node.RemoveNthDisplayNodeID(_index_of(segmentation_node, seen))
     if scene is not None:
+        _keep_alive(segmentation_node, seen)
         scene.RemoveNode(seen)
+
+
+def _keep_alive(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, removed: slicer.vtkMRMLSegmentationDisplayNode
+) -> None:
+    """Let a display node live, outside of the scene, as long as its segmentation.
+
+    Slicer's views remember bare pointers to all display nodes that a segmentation has had and follow them at its next
+    change (``vtkMRMLSegmentationsDisplayableManager3D::vtkInternal::UpdateAllDisplayNodesForSegment``): without this,
+    Slicer crashes there.
+    """
+    segmentation_node.AddObserver("DeleteEvent", lambda *_event, _kept=removed: None)
 
 
 def _index_of(

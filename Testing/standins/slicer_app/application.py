@@ -17,7 +17,7 @@ from typing import Any
 
 import slicer
 import slicer.util
-from PySide6.QtCore import QProcessEnvironment, QSettings
+from PySide6.QtCore import QProcessEnvironment, QSettings, Signal
 from PySide6.QtWidgets import QApplication
 
 from standins.slicer_app.pythonqt_style import cplusplus
@@ -25,7 +25,17 @@ from standins.slicer_app.pythonqt_style import cplusplus
 
 @cplusplus
 class qSlicerApplication(QApplication):
-    """``slicer.app``."""
+    """``slicer.app``; ``startupCompleted`` is never emitted here."""
+
+    startupCompleted = Signal()
+
+    def connect(self, signature: str, called: Any) -> bool:
+        """As PythonQt's: the signal by its C++ signature."""
+        name, _, arguments = signature.partition("(")
+        if not arguments.endswith(")"):
+            raise ValueError(f"{signature!r} is no signature of a signal")
+        getattr(self, name).connect(called)
+        return True
 
     def __init__(self) -> None:
         super().__init__(["Slicer"])
