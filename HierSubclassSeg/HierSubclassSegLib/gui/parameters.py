@@ -16,12 +16,17 @@ class PanelParameters:
         device: "auto", or what the worker calls a device.
         result: the segmentation whose hierarchy is shown.
         dataset: the dataset folder that is annotated into and trained on.
+        annotation: the segmentation that is annotated.
+        outside: what becomes of a subclass outside its superclass by edits made elsewhere: "grow" the superclass,
+            "clip" the subclass, or "" as long as the user was not asked.
     """
 
     model: str = ""
     device: str = "auto"
     result: vtkMRMLSegmentationNode
     dataset: str = ""
+    annotation: vtkMRMLSegmentationNode
+    outside: str = ""
 
 
 def input_role(channel: str) -> str:

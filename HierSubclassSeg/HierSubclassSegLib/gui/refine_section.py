@@ -2,43 +2,404 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
+import slicer
+from slicer.i18n import tr as _
 
+from hierseg.errors import HiersegError
+from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.gui.message import Message
+from HierSubclassSegLib.gui.parameters import PanelParameters
+from HierSubclassSegLib.gui.refine_editor import RefineEditor
+from HierSubclassSegLib.gui.refine_question import OutsideQuestion
+from HierSubclassSegLib.gui.refine_slices import RefineSlices
+from HierSubclassSegLib.gui.refine_takeover import RefineTakeOver
+from HierSubclassSegLib.gui.refine_view import SeenWhileRefining
+from HierSubclassSegLib.scene import prediction, refine_takeover, tags, tree_store
+from HierSubclassSegLib.scene.painting import RefineSession
 
 
 class RefineSection:
     """Paints the annotation that the page shows.
 
+    While the tab is shown, a painting session and the embedded editor are on the annotation, so that Slicer's keys undo
+    every edit of it; strokes can be made only between :meth:`start` and :meth:`stop`.
+
+    Args:
+        session_changed: called with the new session, or None, when it comes or goes.
+        selected: called with a node's name when another segment is selected for painting.
+
     Attributes:
+        annotation: the segmentation node, or None.
+        session: the painting session, or None.
         widget: to be put into the page.
         message: a sentence about what was done or cannot be done.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        session_changed: Callable[[RefineSession | None], Any] = lambda _session: None,
+        selected: Callable[[str], Any] = lambda _name: None,
+    ) -> None:
         self.annotation: Any = None
-        self.message = Message()
-        self.widget = qt.QWidget()
-        layout = qt.QVBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.message.widget)
+        self.session: RefineSession | None = None
+        self.editor: RefineEditor | None = None
+        self._session_changed = session_changed
+        self._selected = selected
+        self._entered = False
+        self._resume: str | None = None
+        self._seen: SeenWhileRefining | None = None
+        self._observed: list[tuple[Any, int]] = []
+        self._later = qt.QTimer()
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._follow)
+        self._make_widgets()
+
+    # -- as a section of the page -----------------------------------------------------------------------------------
+
+    def set_parameters(self, parameters: PanelParameters | None) -> None:
+        """Where answers are remembered."""
+        self._question.parameters = parameters
 
     def set_annotation(self, node: Any) -> None:
         """Paint another annotation, or none."""
-        self.annotation = node
+        if node is self.annotation:
+            return
+        self._close_session()
+        self.annotation, self._resume = node, None
+        self.message.say("")
+        if self._entered:
+            self._open_session()
+        self._fill()
 
     def enter(self) -> None:
-        """The tab is shown."""
+        """The tab is shown: what was refined when it was left is refined again."""
+        self._entered = True
+        self._open_session()
+        if self.editor is not None and self.session is not None:
+            self.editor.keys(True)
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            self.start(resume or None)
 
     def leave(self) -> None:
         """The tab goes out of sight: what the user saw before comes back."""
+        refined = self._name_of_refined()
+        self.stop()
+        self._resume = refined
+        self._entered = False
+        if self.editor is not None:
+            self.editor.keys(False)
 
     def scene_closes(self) -> None:
         """The scene is about to go."""
-        self.annotation = None
+        self.set_annotation(None)
+        self.set_parameters(None)
 
     def close(self) -> None:
         """The module is going."""
-        self.scene_closes()
+        self._entered = False
+        self.set_annotation(None)
+        self._later.stop()
+        if self.editor is not None:
+            self.editor.close()
+
+    # -- what the user does -----------------------------------------------------------------------------------------
+
+    @property
+    def refining(self) -> bool:
+        """Whether strokes can be made."""
+        return self.session is not None and self.session.refining
+
+    def start(self, name: str | None) -> bool:
+        """Refine a node: its subclasses become paintable inside it.
+
+        Args:
+            name: of an inner node; None: the top-level nodes, everywhere.
+
+        Returns:
+            Whether strokes can be made now; if not, the message says why.
+        """
+        self._open_session()
+        if self.session is None or self.editor is None:
+            return False
+        self.message.say("")
+        self.stop()
+        try:
+            outside = self._question.answer(self.annotation)
+            if outside is not None:
+                self.session.enter(name, outside=outside)
+                self._seen = SeenWhileRefining(self.session, self._children())
+                self._need_children(self.session)
+        except HiersegError as error:
+            self.stop()
+            self.message.say(error.sentence, error=True, tip=error.hint)
+        if not self.session.refining:
+            self._show_state()
+            return False
+        self._seen = self._seen or SeenWhileRefining(self.session, self._children())
+        self._seen.show()
+        self.editor.start()
+        self.slices.start(self.annotation)
+        self.take_over.start(self.annotation)
+        self._show_state()
+        self._follow()
+        return True
+
+    def stop(self) -> None:
+        """End painting; what the user saw before comes back."""
+        if self.editor is not None:
+            self.editor.stop()
+        self.slices.stop()
+        self.take_over.stop()
+        if self._seen is not None:
+            self._seen.restore()
+            self._seen = None
+        if self.session is not None:
+            self.session.leave()
+        self._show_state()
+
+    def pick(self, name: str) -> None:
+        """The user picked a node elsewhere: it is painted next or, outside Refine, it is what would be refined."""
+        if self.session is None:
+            return
+        tree = self.session.tree
+        if name not in tree:
+            return
+        if self.refining:
+            try:
+                self.session.select(name)
+            except HiersegError as error:
+                self.message.say(error.sentence, error=True, tip=error.hint)
+            return
+        node = tree.node(name)
+        inner = node if not tree.is_leaf(node) else tree.parent(node)
+        self.combo.currentIndex = max(0, self.combo.findData("" if inner is None else inner.name))
+
+    def reconcile(self) -> bool:
+        """Bring edits made elsewhere in line, before an export.
+
+        Returns:
+            False if the user would rather not go on, or it cannot be done.
+        """
+        if self.annotation is None:
+            return True
+        self._open_session()
+        if self.session is None:
+            return False
+        outside = self._question.answer(self.annotation)
+        if outside is None:
+            return False
+        try:
+            repairs = self.session.reconcile(outside)
+        except HiersegError as error:
+            self.message.say(error.sentence, error=True, tip=error.hint)
+            return False
+        if repairs:
+            self.message.say(
+                _("Edits made elsewhere were brought in line: {nodes}.").format(
+                    nodes=", ".join(sorted(repair.node for repair in repairs))
+                )
+            )
+        return True
+
+    # -- the session ------------------------------------------------------------------------------------------------
+
+    def _open_session(self) -> None:
+        if self.session is not None or self.annotation is None:
+            return
+        volumes = prediction.volumes_of(self.annotation)
+        try:
+            if not volumes:
+                raise tags.SceneError(
+                    f"the volume of '{self.annotation.GetName()}' is not in the scene; load it, or choose another annotation."
+                )
+            if self.editor is None:
+                self.editor = RefineEditor(self._stroke_ended)
+                self._place.addWidget(self.editor.widget)
+                self.editor.widget.currentSegmentIDChanged.connect(self._start_later)
+            self.editor.attach(self.annotation, volumes[0])
+            self.session = RefineSession(
+                self.annotation, volumes[0], save_state=self.editor.save_state, editor_node=self.editor.node
+            )
+        except HiersegError as error:
+            if self.editor is not None:
+                self.editor.detach()
+            self.message.say(error.sentence, error=True, tip=error.hint)
+            return
+        self.editor.quiet = lambda: self.session is not None and self.session.writing
+        kind = slicer.vtkSegmentation
+        segmentation = self.annotation.GetSegmentation()
+        for event in (kind.SegmentAdded, kind.SegmentRemoved, kind.SegmentModified):
+            self._observed.append((segmentation, segmentation.AddObserver(event, self._start_later)))
+        if self._entered:
+            self.editor.keys(True)
+        self._session_changed(self.session)
+
+    def _close_session(self) -> None:
+        self.stop()
+        for source, tag in self._observed:
+            source.RemoveObserver(tag)
+        self._observed = []
+        if self.session is not None:
+            self.session.close()
+            self.session = None
+            self._session_changed(None)
+        if self.editor is not None:
+            self.editor.detach()
+
+    def _stroke_ended(self) -> None:
+        if self.session is not None and self.session.refining:
+            self.session.after_stroke()
+
+    def _need_children(self, session: RefineSession) -> None:
+        """Segments for the children that have none, as one undo step, and one of them selected."""
+        tree, children = session.tree, self._children()
+        lacking = [name for name in children if tree_store.segment_id_of(self.annotation, tree.node(name)) is None]
+        chosen = session.selected
+        if lacking:
+            with session.step():
+                for name in lacking:
+                    session.select(name)
+        if chosen is None or chosen.name not in children:
+            session.select(children[0])
+        else:
+            session.select(chosen)
+
+    def _children(self) -> list[str]:
+        if self.session is None:
+            return []
+        return [child.name for child in self.session.tree.children(self.session.refined)]
+
+    def _name_of_refined(self) -> str | None:
+        """The node that is refined, "" for the top level; None outside Refine."""
+        if self.session is None or not self.session.refining:
+            return None
+        return "" if self.session.refined is None else self.session.refined.name
+
+    # -- taking over ------------------------------------------------------------------------------------------------
+
+    def _take(self, scope: refine_takeover.Scope, least: float | None) -> None:
+        session = self.session
+        if session is None or not session.refining:
+            return
+        try:
+            copied = refine_takeover.take_over_scope(session, scope, least)
+        except HiersegError as error:
+            self.message.say(error.sentence, error=True, tip=error.hint)
+            return
+        self.message.say(
+            _("{count} voxels taken over.").format(count=copied)
+            if copied
+            else _("Nothing to take over there that is not annotated already.")
+        )
+
+    # -- what is seen -----------------------------------------------------------------------------------------------
+
+    def _make_widgets(self) -> None:
+        self.message = Message()
+        self.widget = qt.QWidget()
+        self._question = OutsideQuestion(self.widget)
+        self.slices = RefineSlices(self._refined)
+        self.take_over = RefineTakeOver(self._take, self.slices.here)
+        column = qt.QVBoxLayout(self.widget)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        row = qt.QHBoxLayout()
+        column.addLayout(row)
+        self.combo = qt.QComboBox()
+        self.combo.objectName = "superclassCombo"
+        self.combo.toolTip = _("The structure whose subclasses are painted, inside it")
+        self.combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self.combo.setMinimumContentsLength(8)
+        self.combo.activated.connect(self._superclass_chosen)
+        self.button = qt.QPushButton(_("Refine"))
+        self.button.objectName = "refineButton"
+        self.button.clicked.connect(self._clicked)
+        self.label = qt.QLabel(_("Subclasses of:"))
+        row.addWidget(self.label)
+        row.addWidget(self.combo, 1)
+        row.addWidget(self.button)
+        column.addWidget(self.message.widget)
+        self._place = qt.QVBoxLayout()
+        column.addLayout(self._place)
+        column.addWidget(self.slices.widget)
+        column.addWidget(self.take_over.widget)
+        self._fill()
+        self._show_state()
+
+    def _show_state(self) -> None:
+        self.button.text = _("Done") if self.refining else _("Refine")
+        self.button.toolTip = (
+            _("End painting; the views show what they showed before")
+            if self.refining
+            else _("Paint the subclasses of the structure, inside it and nowhere else")
+        )
+        self.slices.widget.visible = self.refining
+        if not self.refining:
+            self.take_over.widget.visible = False
+
+    def _fill(self) -> None:
+        """List the inner nodes, each below its parent."""
+        tree = tree_store.read_tree(self.annotation) if self.annotation is not None else None
+        wanted = [("", _("Everything"))] if tree is not None else []
+        if tree is not None:
+            wanted += [(node.name, "   " * (node.depth) + node.name) for node in _inner_nodes(tree, None)]
+        for part in (self.combo, self.button):
+            part.enabled = tree is not None
+        present = [(self.combo.itemData(row), self.combo.itemText(row)) for row in range(self.combo.count)]
+        if wanted == present:
+            return
+        chosen = self._name_of_refined()
+        chosen = self.combo.itemData(self.combo.currentIndex) if chosen is None else chosen
+        self.combo.clear()
+        for name, text in wanted:
+            self.combo.addItem(text, name)
+        if chosen is None and len(wanted) > 1:
+            chosen = wanted[1][0]
+        self.combo.currentIndex = max(0, self.combo.findData(chosen)) if wanted else -1
+
+    def _refined(self) -> tuple[LabelTree, Node | None]:
+        if self.session is None:
+            raise tags.SceneError("nothing is refined.")
+        return self.session.tree, self.session.refined
+
+    def _clicked(self) -> None:
+        if self.refining:
+            self.stop()
+        else:
+            self.start(self.combo.itemData(self.combo.currentIndex) or None)
+
+    def _superclass_chosen(self, *_arguments: object) -> None:
+        if self.refining:
+            self.start(self.combo.itemData(self.combo.currentIndex) or None)
+
+    def _start_later(self, *_arguments: object) -> None:
+        self._later.start()
+
+    def _follow(self) -> None:
+        """Show the siblings of what is selected, however it was selected, and the tree as it is now."""
+        if self.session is None or self.editor is None:
+            return
+        self._fill()
+        if not self.refining:
+            return
+        node, tree = self.session.selected, self.session.tree
+        parent = self.session.refined if node is None else tree.parent(node)
+        ids = (tree_store.segment_id_of(self.annotation, child) for child in tree.children(parent))
+        self.editor.show_only([segment_id for segment_id in ids if segment_id is not None])
+        if node is not None:
+            self._selected(node.name)
+
+
+def _inner_nodes(tree: LabelTree, parent: Node | None) -> list[Node]:
+    return [
+        node
+        for child in tree.children(parent)
+        if not tree.is_leaf(child)
+        for node in (child, *_inner_nodes(tree, child))
+    ]

@@ -109,6 +109,11 @@ class RefineSession(HierarchyEdits):
         return self._refined
 
     @property
+    def writing(self) -> bool:
+        """Whether a write of the session's is under way: what changes now is no stroke of the user's."""
+        return self._strokes.writing
+
+    @property
     def selected(self) -> Node | None:
         """The tree node of the selected segment, however it was selected."""
         segment_id = self.editor_node.GetSelectedSegmentID()
