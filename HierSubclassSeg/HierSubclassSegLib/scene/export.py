@@ -173,14 +173,8 @@ def collect_steps(
                 f"the volume '{volume.GetName()}' has several numbers a voxel (colors?); choose a volume with one."
             )
     labels = yield from reading.read_steps(annotation_node, tree, grid)
-    complete = _complete_on(annotation_node, tree, grid)
-    background = labelmaps.background_of(tree)
-    if background is not None:
-        for entry in complete:
-            if entry["node"] is None:
-                place = (slice(None),) * entry["axis"] + (entry["indices"],)
-                part = labels[place]
-                labels[place] = np.where(part == tree.unlabelled, tree.dtype.type(background.value), part)
+    complete = complete_on(annotation_node, tree, grid)
+    fill_complete(tree, labels, complete)
     notes = []
     known = set(tree_store.segments_by_path(annotation_node, tree).values())
     foreign = [
@@ -267,7 +261,19 @@ def _aside(path: Path, array: np.ndarray, grid: geometry.Grid, name: str) -> Ste
         ) from error
 
 
-def _complete_on(
+def fill_complete(tree: LabelTree, labels: np.ndarray, complete: Sequence[Mapping[str, Any]]) -> None:
+    """Make what nothing is known of background, in slices where everything is annotated; in place."""
+    background = labelmaps.background_of(tree)
+    if background is None:
+        return
+    for entry in complete:
+        if entry["node"] is None:
+            place = (slice(None),) * entry["axis"] + (entry["indices"],)
+            part = labels[place]
+            labels[place] = np.where(part == tree.unlabelled, tree.dtype.type(background.value), part)
+
+
+def complete_on(
     annotation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, grid: geometry.Grid
 ) -> list[dict[str, Any]]:
     """The complete slices, counted along the volume's stored axes.

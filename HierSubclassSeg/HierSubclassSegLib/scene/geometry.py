@@ -194,9 +194,20 @@ def make_volume(
 ) -> slicer.vtkMRMLVolumeNode:
     """A new volume node with the array's voxels (x, y, z) at the given own matrix."""
     array = np.asarray(array, dtype=vtk_scalars_dtype(array.dtype))
-    node = scene.AddNewNodeByClass(class_name, name)
     image = image_like(array.dtype, array.shape)
     array_of(image)[...] = array
+    return add_volume(scene, image, affine, name, class_name)
+
+
+def add_volume(
+    scene: slicer.vtkMRMLScene,
+    image: vtk.vtkImageData,
+    affine: np.ndarray,
+    name: str,
+    class_name: str = "vtkMRMLScalarVolumeNode",
+) -> slicer.vtkMRMLVolumeNode:
+    """A new volume node that shows an image, which is not copied, at the given own matrix."""
+    node = scene.AddNewNodeByClass(class_name, name)
     node.SetIJKToRASMatrix(to_vtk(affine))
     node.SetAndObserveImageData(image)
     node.CreateDefaultDisplayNodes()

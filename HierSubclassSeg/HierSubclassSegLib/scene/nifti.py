@@ -87,11 +87,16 @@ def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return finish(read_steps(path))
 
 
-def read_steps(path: str | Path) -> Steps[tuple[np.ndarray, np.ndarray]]:
-    """:func:`read_nifti` in small steps; errors as there.  The file is open in the first step only."""
+def read_steps(path: str | Path, packed: bytes | None = None) -> Steps[tuple[np.ndarray, np.ndarray]]:
+    """:func:`read_nifti` in small steps; errors as there.  The file is open in the first step only.
+
+    Args:
+        path: the file.
+        packed: its bytes, if they have been read already.
+    """
     path = Path(path)
     try:
-        packed = path.read_bytes()
+        packed = path.read_bytes() if packed is None else packed
         content = bytearray()
         for piece in unpacked(packed):
             content += piece
@@ -149,13 +154,13 @@ def unpacked(packed: bytes) -> Iterator[bytes]:
         raise EOFError("it ends early")
 
 
-def header_of(path: Path, content: bytes | bytearray) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, type and where the voxels begin, from the first bytes of a file.
+def header_of(path: Path, content: bytes | bytearray) -> tuple[tuple[int, ...], np.dtype, int, np.ndarray]:
+    """Shape, type, where the voxels begin, and the affine, from the first bytes of a file.
 
     Raises:
         ImageError: it is not a 3D NIfTI-1 file.
     """
-    return _header(path, content)[:3]
+    return (*_header(path, content)[:3], _affine(content, _order(content) or "<"))
 
 
 def _header(path: Path, content: bytes | bytearray) -> tuple[tuple[int, ...], np.dtype, int, float, float]:
