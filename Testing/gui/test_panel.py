@@ -53,6 +53,7 @@ def panel_of(widget: Any) -> SegmentPage:
 def test_model_and_volume_are_picked_when_the_panel_opens(widget: Any, volume: Any) -> None:
     panel = panel_of(widget)
     assert panel.model.bundle.id == "brain-start@0.2.0"
+    assert "Whole-brain segmentation" in panel.model.about.text
     assert "MR · Apache-2.0 · mean Dice" in panel.model.about.text
     assert [chosen.GetID() for chosen in panel.inputs.volumes] == [volume.GetID()]
     assert panel.segment.button.text == "Apply"
@@ -72,6 +73,9 @@ def test_first_sight_is_small_and_quick(widget: Any, screenshot: Callable[..., P
         assert corner.x() <= 400, part.objectName
         assert corner.y() <= 900, part.objectName
     assert panel.hierarchy.view.height > 300
+    for control in controls:
+        assert control.width >= 20, f"{control.objectName} is too narrow to be seen"
+    assert panel.model.combo.width > 150
     assert top.minimumSizeHint.width() <= 400
     began = time.perf_counter()
     widget.enter()
@@ -236,7 +240,7 @@ def test_closing_the_scene_begins_anew(widget: Any, app_scene: Any, volume: Any,
 def test_the_module_file_imports_nothing_that_may_be_missing() -> None:
     source = Path(HierSubclassSeg.__file__).read_text(encoding="utf-8")
     top = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
-    assert {line.split()[1].split(".")[0] for line in top} <= {"sys", "slicer"}
+    assert {line.split()[1].split(".")[0] for line in top} <= {"qt", "sys", "slicer", "unittest"}
 
 
 def test_the_picture_in_dark(app_scene: Any, volume: Any, screenshot: Callable[..., Path], wait_for: Any) -> None:

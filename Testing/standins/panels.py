@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 
-def open_panel() -> Any:
-    """The module's widget, set up and entered, in a window of 400 pixels."""
+def open_panel(*, known: bool = True) -> Any:
+    """The module's widget, set up and entered, in a window of 400 pixels.
+
+    Args:
+        known: the worker's Python was found to be complete before; else a child looks, as on a new computer.
+    """
+    import qt
     import slicer
 
     from HierSubclassSeg import HierSubclassSegWidget
+    from HierSubclassSegLib.gui import setup_section
 
+    qt.QSettings().setValue(setup_section.READY_SETTING, setup_section._identity() if known else "")
     widget = HierSubclassSegWidget()
     widget.parent.resize(400, 900)
     widget.enter()

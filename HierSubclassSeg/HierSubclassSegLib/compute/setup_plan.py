@@ -48,12 +48,14 @@ class Step:
         title: what happens, for the user.
         command: the command line of a :attr:`StepKind.COMMAND`, to be run in a child whose output is the log.
         requirements: what a :attr:`StepKind.PIP_ENSURE` installs.
+        megabytes: about how much it downloads.
     """
 
     kind: StepKind
     title: str
     command: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    megabytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ class InstallPlan:
 
     steps: tuple[Step, ...] = ()
     refusal: str = ""
+
+    @property
+    def size(self) -> str:
+        """About how much is downloaded: ``350 MB``; empty where nothing is."""
+        total = sum(step.megabytes for step in self.steps)
+        if total >= 1000:
+            return f"{total / 1000:.1f} GB"
+        return f"{total} MB" if total else ""
 
 
 def why_no_torch(report: SetupReport) -> str:
@@ -124,19 +134,19 @@ def make_plan(
         command = (*pip, "install", "--no-index", "--find-links", str(wheels), *limits, *wanted)
         return InstallPlan((*steps, Step(StepKind.COMMAND, f"Install {names} from {wheels}", command)))
     if not report.torch_ready:
-        size = "3 GB" if report.graphics else "250 MB"
+        size, megabytes = ("3 GB", 3000) if report.graphics else ("250 MB", 250)
         title = f"Install torch for {report.graphics[0] if report.graphics else 'the processor'} (about {size})"
         if pytorch_extension:
-            steps.append(Step(StepKind.PYTORCH_EXTENSION, title))
+            steps.append(Step(StepKind.PYTORCH_EXTENSION, title, megabytes=megabytes))
         else:
             detect = (*pip, "install", *limits, LIGHT_THE_TORCH)
             steps.append(Step(StepKind.COMMAND, "Install light-the-torch, which finds the right torch", detect))
-            steps.append(
-                Step(StepKind.COMMAND, title, (report.python, "-m", "light_the_torch", "install", *limits, TORCH))
-            )
+            install = (report.python, "-m", "light_the_torch", "install", *limits, TORCH)
+            steps.append(Step(StepKind.COMMAND, title, install, megabytes=megabytes))
     if packages:
         names = ", ".join(split_requirement(line)[0] for line in packages)
-        steps.append(Step(StepKind.PIP_ENSURE, f"Install {names} (about 100 MB)", requirements=packages))
+        title = f"Install {names} (about 100 MB)"
+        steps.append(Step(StepKind.PIP_ENSURE, title, requirements=packages, megabytes=100))
     return InstallPlan(tuple(steps))
 
 

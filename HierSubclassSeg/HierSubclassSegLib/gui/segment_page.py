@@ -16,6 +16,7 @@ from HierSubclassSegLib.gui.input_section import InputSection
 from HierSubclassSegLib.gui.model_section import ModelSection
 from HierSubclassSegLib.gui.parameters import PanelParameters
 from HierSubclassSegLib.gui.segment_section import SegmentSection, extent_ml
+from HierSubclassSegLib.gui.setup_section import SetupSection
 from HierSubclassSegLib.scene import tree_store
 
 
@@ -26,6 +27,7 @@ class SegmentPage:
         edit: called with a prediction that the user wants to edit.
 
     Attributes:
+        setup: the banner that is there while something is missing.
         model, inputs, segment, hierarchy: the sections.
         result: which segmentation the hierarchy shows.
         edit_button: makes an annotation of the result.
@@ -38,7 +40,8 @@ class SegmentPage:
         self._gui_tag: int | None = None
         self.model = ModelSection(self._model_changed)
         self.inputs = InputSection(self._inputs_changed)
-        self.segment = SegmentSection(self._segmented, self._device_chosen)
+        self.segment = SegmentSection(self._segmented, self._device_chosen, self._worker_lacks, self._show_setup)
+        self.setup = SetupSection(self.segment.renew_worker, self.segment.options.set_hint)
         self.hierarchy = HierarchySection()
         self.result = slicer.qMRMLNodeComboBox()
         self.edit_button = qt.QPushButton(_("Edit"))
@@ -60,7 +63,8 @@ class SegmentPage:
         self._result_chosen()
 
     def enter(self) -> None:
-        """The tab is shown: what is on disk and in the scene may have changed."""
+        """The tab is shown."""
+        self.setup.enter()
 
     def leave(self) -> None:
         """Another tab or module is shown; a run goes on, and its result appears in the scene."""
@@ -74,6 +78,7 @@ class SegmentPage:
         """End the worker and stop following anything."""
         self.set_parameters(None)
         self.segment.close()
+        self.setup.close()
         self.hierarchy.close()
         # A selector that outlives the module would go on listening to the scene.
         self.inputs.close()
@@ -84,6 +89,7 @@ class SegmentPage:
     def _make_widgets(self) -> None:
         self.widget = qt.QWidget()
         layout = layouts.column(self.widget)
+        layout.addWidget(self.setup.widget)
         model_form = layouts.form()
         model_form.addRow(_("Model:"), self.model.row)
         layout.addLayout(model_form)
@@ -118,6 +124,13 @@ class SegmentPage:
         result_form.addRow(_("Result:"), layouts.row(self.result, self.edit_button))
         layout.addLayout(result_form)
         layout.addWidget(self.hierarchy.widget, 1)
+
+    def _worker_lacks(self) -> None:
+        """A worker has said that something is missing, whatever was found before."""
+        self.setup.look()
+
+    def _show_setup(self) -> None:
+        self.setup.show()
 
     def _model_changed(self) -> None:
         bundle = self.model.bundle

@@ -34,7 +34,8 @@ class SegmentSection:
     Args:
         finished: called with the new segmentation node.
         device_chosen: called with the worker's name of a device.
-        set_up: called when Setup is wanted: by the user, or because the worker lacks something.
+        lacking: called when a worker says that something is missing.
+        set_up: called when the user wants to see the setup.
 
     Attributes:
         widget: the button, the bar, the stage and a sentence.
@@ -45,9 +46,10 @@ class SegmentSection:
         self,
         finished: Callable[[Any], None],
         device_chosen: Callable[[str], None],
-        set_up: Callable[[], None] = lambda: None,
+        lacking: Callable[[], None],
+        set_up: Callable[[], None],
     ) -> None:
-        self._finished, self._set_up = finished, set_up
+        self._finished, self._lacking = finished, lacking
         self._bundle: Bundle | None = None
         self._volumes: list[Any] = []
         self._ready = False
@@ -215,7 +217,7 @@ class SegmentSection:
         self._ended(error.sentence, error=True, tip=error.hint + code)
         if error.kind == "WorkerDied" and not self.segmenter.worker:
             # It never said hello: what it needs may not be there.
-            self._set_up()
+            self._lacking()
 
     def _ended(self, text: str, *, error: bool = False, tip: str = "") -> None:
         """Without a new result, but for frames that were done before."""
@@ -242,7 +244,7 @@ class SegmentSection:
         self.options.set_worker(fields)
         if fields.get("problem"):
             self.message.say(str(fields["problem"]), error=True)
-            self._set_up()
+            self._lacking()
 
     def _poll(self) -> None:
         self.segmenter.poll()

@@ -137,7 +137,8 @@ def _steps(
     leave_out = () if background is None else (background.name,)
     layers = yield from labelmaps.layer_steps(tree, labels, affine, superclass=superclass, leave_out=leave_out)
     image = None if confidence is None else (yield from _confidence_steps(confidence))
-    name = scene.GenerateUniqueName(name or f"{volume.GetName()} {tree.name}")
+    # Made unique where the nodes are made: the scene counts up each time that it is asked.
+    name = name or f"{volume.GetName()} {tree.name}"
     added: list[slicer.vtkMRMLNode] = []
     try:
         if image is not None:

@@ -1,0 +1,198 @@
+"""Setup as a user meets it: real child processes, stand-ins for what pip would do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import qt
+
+from HierSubclassSegLib.gui import setup_section, worker
+from HierSubclassSegLib.gui.setup_section import SetupSection
+from standins.panels import open_panel
+from standins.slicer_app import dialogs, packages
+
+
+@pytest.fixture(autouse=True)
+def _settings() -> Iterator[None]:
+    worker.choose("")
+    yield
+    worker.choose("")
+
+
+@pytest.fixture
+def odd_python(tmp_path: Path) -> Callable[[str], str]:
+    """A program that answers the look at it in its own way."""
+
+    def make(script: str) -> str:
+        path = tmp_path / "python-odd"
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def says(**facts: Any) -> str:
+    """A script that reports like ``hierseg.probe``."""
+    import json
+
+    whole = {"python": "3.12.1", "system": "linux", "machine": "x86_64", "graphics": [], "versions": {}, "modules": []}
+    return f"echo 'HIERSEG-PROBE {json.dumps({**whole, **facts})}'"
+
+
+@pytest.fixture
+def opened(app_scene: Any) -> Iterator[Callable[..., SetupSection]]:
+    widgets: list[Any] = []
+
+    def make(**named: Any) -> SetupSection:
+        widgets.append(open_panel(**named))
+        return widgets[-1].panel.segment_page.setup
+
+    yield make
+    for widget in widgets:
+        widget.cleanup()
+
+
+def test_nothing_is_shown_and_nothing_started_where_all_was_there(opened: Callable[..., SetupSection]) -> None:
+    setup = opened()
+    assert setup.widget.isHidden()
+    assert setup._probe is None
+
+
+def test_a_complete_python_is_found_to_be_so_once(
+    opened: Callable[..., SetupSection], wait_for: Callable[..., None]
+) -> None:
+    setup = opened(known=False)
+    wait_for(lambda: setup.report is not None, 60)
+    assert setup.report.ready, setup.report.sentence
+    assert setup.widget.isHidden()
+    assert qt.QSettings().value(setup_section.READY_SETTING) == setup_section._identity()
+    setup.show()
+    assert not setup.widget.isHidden()
+    assert setup.button.text == "Close"
+    setup.button.click()
+    assert setup.widget.isHidden()
+
+
+def test_missing_torch_is_told_in_a_line_and_installed_on_a_word(
+    opened: Callable[..., SetupSection],
+    odd_python: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    wait_for: Callable[..., None],
+    screenshot: Callable[..., Path],
+) -> None:
+    python = odd_python(
+        f'if [ "$2" = hierseg.probe ]; then\n{says(torch={"installed": False})}\nelse echo "ran $*"; fi'
+    )
+    monkeypatch.setattr(worker, "own_python", lambda: python)
+    setup = opened(known=False)
+    wait_for(lambda: setup.report is not None, 30)
+    assert not setup.widget.isHidden()
+    assert setup.sentence.text == "torch, which computes the segmentation, is not installed."
+    assert setup.button.text == "Install… (about 350 MB)"
+    assert "torch for the processor (about 250 MB)" in setup.button.toolTip
+    assert setup.other.collapsed
+    assert packages.asked == []
+    screenshot(setup.widget.window(), "missing")
+    dialogs.answers.append(qt.QMessageBox.Cancel)
+    setup.button.click()
+    assert setup._installer is None
+    assert "1. Install light-the-torch" in dialogs.texts()
+    dialogs.answers.append(qt.QMessageBox.Ok)
+    setup.button.click()
+    wait_for(lambda: setup._installer is None, 30)
+    log = setup.log.plainText
+    assert "ran -m pip install" in log
+    assert "ran -m light_the_torch install" in log
+    wait_for(lambda: setup._probe is None, 30)
+    assert not setup.widget.isHidden(), "this Python still has no torch"
+
+
+def test_a_failing_installation_says_why(
+    opened: Callable[..., SetupSection],
+    odd_python: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    wait_for: Callable[..., None],
+) -> None:
+    failing = 'echo "ERROR: no space left on device" >&2; exit 1'
+    python = odd_python(f'if [ "$2" = hierseg.probe ]; then\n{says(torch={"installed": False})}\nelse {failing}; fi')
+    monkeypatch.setattr(worker, "own_python", lambda: python)
+    setup = opened(known=False)
+    wait_for(lambda: setup.report is not None, 30)
+    dialogs.answers.append(qt.QMessageBox.Ok)
+    setup.button.click()
+    wait_for(lambda: setup._installer is None, 30)
+    assert "failed: ERROR: no space left on device" in setup.sentence.text
+    assert setup.button.text.startswith("Install…")
+
+
+def test_where_no_torch_can_be_had_only_another_python_is_offered(
+    opened: Callable[..., SetupSection],
+    odd_python: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    wait_for: Callable[..., None],
+) -> None:
+    python = odd_python(says(system="darwin", torch={"installed": False}))
+    monkeypatch.setattr(worker, "own_python", lambda: python)
+    setup = opened(known=False)
+    wait_for(lambda: setup.report is not None, 30)
+    assert "There is no torch 2.8 or newer for Intel Macs" in setup.sentence.text
+    assert setup.button.isHidden()
+    assert not setup.other.collapsed
+
+
+def test_another_python_is_tested_and_used(
+    opened: Callable[..., SetupSection],
+    tmp_path: Path,
+    wait_for: Callable[..., None],
+    screenshot: Callable[..., Path],
+) -> None:
+    setup = opened()
+    setup.show()
+    wait_for(lambda: setup._probe is None, 60)
+    setup.worker_edit.text = str(tmp_path / "nothing")
+    setup.test.click()
+    assert "does not exist" in setup.outcome.text
+    setup.worker_edit.text = "echo hierseg worker"
+    setup.test.click()
+    wait_for(lambda: setup._trial is None, 60)
+    assert setup.outcome.text
+    assert worker.chosen() == ""
+    setup.worker_edit.text = sys.executable
+    setup.use.click()
+    assert worker.chosen() == sys.executable
+    wait_for(lambda: setup._trial is None, 60)
+    assert "answers: torch" in setup.outcome.text
+    assert worker.python() == sys.executable
+    screenshot(setup.widget.window(), "another Python")
+
+
+def test_wheels_come_from_a_folder(
+    opened: Callable[..., SetupSection],
+    odd_python: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_for: Callable[..., None],
+) -> None:
+    python = odd_python(
+        f'if [ "$2" = hierseg.probe ]; then\n{says(torch={"installed": False})}\nelse echo "ran $*"; fi'
+    )
+    monkeypatch.setattr(worker, "own_python", lambda: python)
+    setup = opened(known=False)
+    wait_for(lambda: setup.report is not None, 30)
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    dialogs.answers.append(str(wheels))
+    setup.wheels.click()
+    assert "has no wheel of torch" in setup.sentence.text
+    for line in ["torch==2.8", *setup.report.missing]:
+        name = setup_section.setup.split_requirement(line)[0]
+        (wheels / f"{name.replace('-', '_')}-1-py3-none-any.whl").write_bytes(b"")
+    dialogs.answers += [str(wheels), qt.QMessageBox.Ok]
+    setup.wheels.click()
+    wait_for(lambda: setup._installer is None, 30)
+    assert "--no-index --find-links" in setup.log.plainText
