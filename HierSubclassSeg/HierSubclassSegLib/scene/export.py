@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -41,6 +42,20 @@ from HierSubclassSegLib.scene.ticks import Steps, finish
 #: attributes of the annotation: where it was exported to or loaded from
 CASE = "HierSubclassSeg.Case"
 GROUP = "HierSubclassSeg.Group"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A case that was written.
+
+    Attributes:
+        case: as the dataset describes it.
+        digest, mark: of the annotation at the moment that was written (``case_state``).
+    """
+
+    case: Case
+    digest: str
+    mark: tuple[Any, ...]
 
 
 def export_case(
@@ -82,7 +97,7 @@ def export_case(
             user=user,
             update_tree=update_tree,
         )
-    )
+    ).case
 
 
 def export_steps(
@@ -96,7 +111,7 @@ def export_steps(
     update_tree: bool = False,
     keep: Collection[int] = (),
     extra: Mapping[str, Any] | None = None,
-) -> Steps[Case]:
+) -> Steps[Exported]:
     """:func:`export_case` in small steps; the dataset is touched by the last one alone.  Arguments and errors as there.
 
     Channels whose numbers are in ``keep`` have their files already, which are not written again; ``extra`` are more keys
@@ -116,7 +131,7 @@ def export_steps(
             f"the annotation '{annotation_node.GetName()}' uses the label tree '{tree.fingerprint}', the dataset {dataset.folder} "
             f"'{dataset.tree.fingerprint}'; update the dataset's tree, or choose a dataset of this tree."
         )
-    labels, complete, notes = yield from _collect_steadily(annotation_node, volumes)
+    (labels, complete, notes), mark = yield from _collect_steadily(annotation_node, volumes)
     grid = geometry.volume_grid(volumes[0])
     with tempfile.TemporaryDirectory(prefix="hiersubclassseg-") as made:
         # Packing takes long: it is done aside, and the dataset's lock is held for the moment of moving the files in.
@@ -145,7 +160,7 @@ def export_steps(
         )
     annotation_node.SetAttribute(CASE, case.id)
     annotation_node.SetAttribute(GROUP, group)
-    return case
+    return Exported(case, case_state.digest(tree, labels, complete), mark)
 
 
 def collect(
@@ -225,14 +240,14 @@ def check_role(annotation_node: slicer.vtkMRMLSegmentationNode) -> None:
 
 def _collect_steadily(
     annotation_node: slicer.vtkMRMLSegmentationNode, volumes: Sequence[slicer.vtkMRMLVolumeNode]
-) -> Steps[tuple[np.ndarray, list[dict[str, Any]], list[str]]]:
-    """What the annotation is at one moment, though somebody may paint meanwhile."""
+) -> Steps[tuple[tuple[np.ndarray, list[dict[str, Any]], list[str]], tuple[Any, ...]]]:
+    """What the annotation is at one moment, though somebody may paint meanwhile; and its mark at that moment."""
     for _attempt in range(3):
         before = case_state.mark_of(annotation_node)
         found = yield from collect_steps(annotation_node, volumes)
         if case_state.mark_of(annotation_node) == before:
-            return found
-    return collect(annotation_node, volumes)
+            return found, before
+    return collect(annotation_node, volumes), case_state.mark_of(annotation_node)
 
 
 def _channel(volume: slicer.vtkMRMLVolumeNode, grid: geometry.Grid) -> np.ndarray:
