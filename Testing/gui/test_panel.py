@@ -174,66 +174,12 @@ def labelled(volume: Any) -> Any:
     return prediction.create_prediction([volume], tree, labels, bundle_id="brain-start@0.2.0")
 
 
-def test_the_hierarchy_shows_volumes_and_hides_branches(
-    widget: Any, volume: Any, wait_for: Callable[..., None], screenshot: Callable[..., Path]
-) -> None:
-    panel = panel_of(widget)
-    node = labelled(volume)
-    panel.result.setCurrentNode(node)
-    rows = panel.hierarchy._items
-    assert set(rows) == {"deep gray matter", "thalamus", "putamen", "hindbrain", "cerebellum"}
-    wait_for(lambda: rows["deep gray matter"].text(1) == "0.5")
-    assert rows["thalamus"].text(1) == "0.4"
-    display = node.GetDisplayNode()
-    from HierSubclassSegLib.scene import tree_store
-
-    thalamus = tree_store.segment_id_of(node, panel.hierarchy._tree.node("thalamus"))
-    panel.hierarchy._clicked(rows["thalamus"], 2)
-    assert not display.GetSegmentVisibility(thalamus)
-    assert panel.hierarchy._shown["deep gray matter"] == "partial"
-    panel.hierarchy._clicked(rows["thalamus"], 0)
-    assert not display.GetSegmentVisibility(thalamus), "a click on the name is no click on the eye"
-    panel.hierarchy._clicked(rows["deep gray matter"], 2)
-    assert display.GetSegmentVisibility(thalamus)
-    panel.hierarchy.depths.currentIndex = 0
-    panel.hierarchy._depth_picked()
-    assert not display.GetSegmentVisibility(thalamus)
-    panel.hierarchy.filter.text = "puta"
-    assert [name for name, row in rows.items() if not row.isHidden()] == ["deep gray matter", "putamen"]
-    panel.hierarchy.filter.text = ""
-    widget.parent.resize(400, 900)
-    screenshot(widget.parent, "hierarchy")
-
-
-def test_the_hierarchy_follows_the_scene(widget: Any, volume: Any, wait_for: Callable[..., None]) -> None:
-    panel = panel_of(widget)
-    node = labelled(volume)
-    panel.result.setCurrentNode(node)
-    from HierSubclassSegLib.scene import tree_store
-
-    thalamus = tree_store.segment_id_of(node, panel.hierarchy._tree.node("thalamus"))
-    node.GetDisplayNode().SetSegmentVisibility(thalamus, False)
-    wait_for(lambda: panel.hierarchy._shown["thalamus"] == "off")
-    node.GetSegmentation().RemoveSegment(thalamus)
-    wait_for(lambda: "thalamus" not in panel.hierarchy._items)
-    slicer.mrmlScene.RemoveNode(node)
-    wait_for(lambda: panel.hierarchy.node is None)
-    assert panel.hierarchy._items == {}
-
-
-def test_a_segmentation_without_a_tree_is_told(widget: Any, app_scene: Any) -> None:
-    node = app_scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "plain")
-    panel = panel_of(widget)
-    panel.result.setCurrentNode(node)
-    assert panel.hierarchy.message.text == "'plain' has no label tree."
-
-
 def test_closing_the_scene_begins_anew(widget: Any, app_scene: Any, volume: Any, wait_for: Callable[..., None]) -> None:
     panel = panel_of(widget)
     panel.result.setCurrentNode(labelled(volume))
     app_scene.Clear(0)
     slicer.app.processEvents()
-    assert panel.hierarchy._items == {}
+    assert panel.hierarchy.rows.items == {}
     assert panel.inputs.message.text == "Load a volume to segment."
 
 
@@ -265,7 +211,7 @@ def test_the_picture_in_dark(app_scene: Any, volume: Any, screenshot: Callable[.
     try:
         node = labelled(volume)
         widget.panel.segment_page.result.setCurrentNode(node)
-        wait_for(lambda: widget.panel.segment_page.hierarchy._items["thalamus"].text(1) != "")
+        wait_for(lambda: widget.panel.segment_page.hierarchy.rows.items["thalamus"].text(1) != "")
         widget.panel.segment_page.segment.message.say("The worker was ended by SIGKILL; start again.", error=True)
         widget.parent.resize(400, 900)
         picture = screenshot(widget.parent, "dark")

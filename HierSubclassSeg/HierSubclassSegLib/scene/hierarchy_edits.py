@@ -15,7 +15,7 @@ from typing import Any
 import slicer
 
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.scene import colors, labelmaps, marks, new_segments, tags, tree_edits, tree_store
+from HierSubclassSegLib.scene import colors, grouping, labelmaps, marks, new_segments, tags, tree_edits, tree_store
 from HierSubclassSegLib.scene import status as node_status
 from HierSubclassSegLib.scene.refine import seen_display
 
@@ -135,6 +135,15 @@ class HierarchyEdits:
         with self._edit():
             self._remove(tree, doomed)
             tree_store.write_tree(self.segmentation_node, edited)
+        self.refresh()
+
+    def regroup(self, plan: grouping.Plan) -> None:
+        """Group the segments by another tree (see :mod:`grouping`), as one undo step; without segments: only take it."""
+        with self._edit():
+            if self.segmentation_node.GetSegmentation().GetNumberOfSegments():
+                grouping.apply_plan(self.segmentation_node, plan)
+            else:
+                tree_store.write_tree(self.segmentation_node, plan.tree)
         self.refresh()
 
     def _write(self, edited: LabelTree) -> None:

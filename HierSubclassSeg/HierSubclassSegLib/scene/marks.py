@@ -6,6 +6,7 @@ a rename and its undo, which a path does not.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import slicer
@@ -41,6 +42,21 @@ def folded_nodes(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelT
 def set_folded(segmentation_node: slicer.vtkMRMLSegmentationNode, node: Node, folded: bool) -> None:
     """Fold or unfold a node."""
     _toggle(segmentation_node, _FOLDED, node, folded)
+
+
+def folding(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) -> frozenset[str] | None:
+    """The names of the folded nodes; None if nobody has folded or unfolded anything yet."""
+    known = _FOLDED in tree_store.read_state(segmentation_node)
+    return folded_nodes(segmentation_node, tree) if known else None
+
+
+def set_folding(segmentation_node: slicer.vtkMRMLSegmentationNode, folded: Iterable[Node]) -> None:
+    """Fold exactly these nodes."""
+    state = tree_store.read_state(segmentation_node)
+    values = sorted({node.value for node in folded})
+    if state.get(_FOLDED) != values:
+        state[_FOLDED] = values
+        tree_store.write_state(segmentation_node, state)
 
 
 def set_slice_complete(

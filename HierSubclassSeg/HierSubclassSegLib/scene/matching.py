@@ -34,7 +34,7 @@ class Finder:
             for alias in node.aliases:
                 _append(self._aliases, alias, node)
             for text in (node.name, *node.aliases):
-                _append(self._similar, _plain(text), node)
+                _append(self._similar, plain(text), node)
 
     def find(self, segment: slicer.vtkSegment) -> tuple[By, list[Node]]:
         """The nodes that a segment may be, none or one or several, and what they were told by."""
@@ -66,7 +66,7 @@ class Finder:
             return "name", exact
         if name in self._aliases:
             return "alias", self._aliases[name]
-        return "similar name", self._similar.get(_plain(name), [])
+        return "similar name", self._similar.get(plain(name), [])
 
 
 def _meaning(codes: Mapping[str, tuple[str, str, str]]) -> tuple[tuple[str, str], ...]:
@@ -86,7 +86,8 @@ def _by_meaning(tree: LabelTree) -> dict[tuple[tuple[str, str], ...], Node]:
     return {key: nodes[0] for key, nodes in found.items() if len(nodes) == 1 and key != default}
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A name without regard to case, underscores, hyphens and spaces."""
     return re.sub(r"[\s_\-]+", " ", text.casefold()).strip()
 
 

@@ -148,7 +148,7 @@ def install() -> qSlicerApplication:
     slicer.qMRMLWidget, slicer.qMRMLNodeComboBox = mrml_widgets.qMRMLWidget, mrml_widgets.qMRMLNodeComboBox
     _submodule("i18n", i18n)
     _submodule("packaging", packages)
-    from standins.slicer_app import modules, parameters, plot_widgets, scripted, segment_editor
+    from standins.slicer_app import modules, parameters, plot_widgets, scripted, segment_editor, terminology
 
     slicer.qSlicerScriptedLoadableModule = modules.qSlicerScriptedLoadableModule
     slicer.qSlicerScriptedLoadableModuleWidget = modules.qSlicerScriptedLoadableModuleWidget
@@ -156,6 +156,7 @@ def install() -> qSlicerApplication:
     slicer.util.selectModule = modules.select
     slicer.qMRMLPlotWidget = plot_widgets.qMRMLPlotWidget
     slicer.qMRMLSegmentEditorWidget = segment_editor.qMRMLSegmentEditorWidget
+    slicer.qSlicerTerminologyNavigatorWidget = terminology.qSlicerTerminologyNavigatorWidget
     _submodule("ScriptedLoadableModule", scripted)
     _submodule("parameterNodeWrapper", parameters)
     return slicer.app  # type: ignore[no-any-return]
