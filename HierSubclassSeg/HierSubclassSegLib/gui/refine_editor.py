@@ -16,6 +16,8 @@ import slicer
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Threshold")
 _TAG = "HierSubclassSeg"
 _UNDO_STATES = 30
+#: Slicer's table makes the buttons of new rows a moment later, by row number: rows hidden before would go without
+_LIST_MILLISECONDS = 50
 
 
 class RefineEditor:
@@ -56,6 +58,11 @@ class RefineEditor:
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.timeout.connect(self.settle)
+        self._listed: frozenset[str] = frozenset()
+        self._list_later = qt.QTimer()
+        self._list_later.setSingleShot(True)
+        self._list_later.setInterval(_LIST_MILLISECONDS)
+        self._list_later.timeout.connect(self._list)
 
     def attach(self, segmentation_node: Any, volume_node: Any) -> None:
         """Edit a segmentation on a volume; its undo history begins."""
@@ -73,6 +80,7 @@ class RefineEditor:
     def detach(self) -> None:
         """Let go of the segmentation, with its undo history."""
         self._later.stop()
+        self._list_later.stop()
         if self._observed is not None:
             segmentation, observations = self._observed
             for observation in observations:
@@ -107,16 +115,8 @@ class RefineEditor:
 
     def show_only(self, segment_ids: Collection[str]) -> None:
         """List only these segments; the keys for the next and previous segment go through them."""
-        table = next(iter(self.widget.findChildren("qMRMLSegmentsTableView")), None)
-        segmentation_node = self.widget.segmentationNode()
-        if table is None or segmentation_node is None:
-            return
-        # Its eyes would show what a stroke may erase, not what is seen: the hierarchy has the eyes.
-        table.visibilityColumnVisible = False
-        table.opacityColumnVisible = False
-        table.filterBarVisible = False
-        every = segmentation_node.GetSegmentation().GetSegmentIDs()
-        table.setHideSegments([segment_id for segment_id in every if segment_id not in segment_ids])
+        self._listed = frozenset(segment_ids)
+        self._list_later.start()
 
     def settle(self) -> None:
         """End what is pending of a stroke, now."""
@@ -134,6 +134,20 @@ class RefineEditor:
         """The widget is about to go."""
         self.detach()
         self.widget.setMRMLScene(None)
+
+    def _list(self) -> None:
+        table = next(iter(self.widget.findChildren("qMRMLSegmentsTableView")), None)
+        segmentation_node = self.widget.segmentationNode()
+        if table is None or segmentation_node is None:
+            return
+        # Its eyes would show what a stroke may erase, not what is seen: the hierarchy has the eyes.
+        for column in ("visibility", "opacity", "status"):
+            setattr(table, f"{column}ColumnVisible", False)
+        table.filterBarVisible = False
+        every = segmentation_node.GetSegmentation().GetSegmentIDs()
+        hidden = [segment_id for segment_id in every if segment_id not in self._listed]
+        if list(table.hideSegments()) != hidden:
+            table.setHideSegments(hidden)
 
     def _voxels_changed(self, *_arguments: object) -> None:
         if not self.quiet():

@@ -89,9 +89,11 @@ class RefineTakeOver:
             "Copy what the model predicted into the annotation; what was painted by hand is never overwritten"
         )
         self.button.clicked.connect(self._clicked)
-        row.addWidget(qt.QLabel(_("Prediction:")))
+        self.scope.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self.scope.setMinimumContentsLength(9)
+        row.addWidget(qt.QLabel(_("Predicted")))
         row.addWidget(self.scope, 1)
-        row.addWidget(qt.QLabel(_("sure ≥")))
+        row.addWidget(qt.QLabel("≥"))
         row.addWidget(self.confidence)
         row.addWidget(self.button)
         self.hint = qt.QLabel()
