@@ -118,6 +118,12 @@ def test_a_property_whose_getter_is_static_is_read_as_an_attribute() -> None:
     assert isinstance(slicer.app.applicationVersion, str)
 
 
+def test_a_path_edit_takes_the_filters_of_qdir() -> None:
+    edit = ctk.ctkPathLineEdit()
+    assert not hasattr(ctk.ctkPathLineEdit, "Dirs"), "not reachable in the application"
+    edit.filters = qt.QDir.Dirs | qt.QDir.Readable
+
+
 def test_a_timer_is_made_to_fire_once_by_its_setter_only() -> None:
     """Seen in the application: there ``timer.singleShot`` is the static slot."""
     timer = qt.QTimer()

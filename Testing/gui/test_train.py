@@ -98,7 +98,7 @@ def test_a_run_is_started_followed_and_found_again(
     assert launch["info"]["start"] == "tiny@1.0.0"
     assert "finetune-quick" in " ".join(launch["command"])
     page.runs._timer.setInterval(50)
-    wait_for(lambda: section.history.losses and section.history.scores, 20)
+    wait_for(lambda: len(section.history.losses) > 2 and len(section.history.scores) > 2, 20)
     wait_for(lambda: section.status.state == "running", 20)
     assert "%" in section.stage.text
     names = section.curve._view.drawn()
@@ -118,6 +118,7 @@ def test_a_run_is_started_followed_and_found_again(
     widget.cleanup()
     again = open_panel()
     section = page_of(again).runs
+    assert page_of(again).setup.folder.currentPath == str(data), "where one trained last"
     section._timer.setInterval(50)
     assert section.run.folder == folder
     assert section.status.state == "running"

@@ -14,6 +14,8 @@ from HierSubclassSegLib.compute.history import History
 
 SCORE, LOSS = "score", "loss"
 HEIGHT = 190
+_LEAST = 2
+"""A line through fewer points is nothing, and the plot view says so in the log each time."""
 
 
 class TrainCurve:
@@ -44,7 +46,7 @@ class TrainCurve:
 
     def show(self, history: History | None) -> None:
         """Draw what a run has come to; None empties the view."""
-        if history is None or not (history.losses or history.scores):
+        if history is None or max(len(history.losses), len(history.scores)) < _LEAST:
             self._history = history
             self.widget.visible = False
             self._draw([], [], None)
@@ -92,7 +94,7 @@ class TrainCurve:
             return
         self._drawn = what
         self._make_nodes()
-        points = scores or losses
+        points = (scores or losses) if len(scores or losses) >= _LEAST else []
         self._fill("points", points)
         ends = [points[0][0], points[-1][0]] if points else []
         self._fill("before", [(end, baseline) for end in ends] if baseline is not None else [])
@@ -105,7 +107,26 @@ class TrainCurve:
             for node_id in ids:
                 chart.AddAndObservePlotSeriesNodeID(node_id)
         self.nodes["pointsSeries"].SetName(_("fine-tuned") if scores else _("loss"))
-        chart.SetYAxisTitle(_("Dice, %") if scores else _("loss"))
+        self._set_range(points, baseline, bool(scores))
+
+    def _set_range(self, points: Sequence[tuple[int, float]], baseline: float | None, scored: bool) -> None:
+        """The whole run's length and the values with some air: a plot view does not widen its axes for new points."""
+        chart = self.nodes["chart"]
+        values = [value for _iteration, value in points] + ([baseline] if baseline is not None else [])
+        if not values:
+            return
+        planned = self._history.start.get("iterations") if self._history is not None else None
+        low, high = min(values), max(values)
+        # More above than below, where the legend is.
+        air = max(1.0, 0.1 * (high - low)) if scored else 0.05 * high
+        above = max(2.0, 0.5 * (high - low)) if scored else air
+        was = chart.StartModify()
+        chart.SetYAxisTitle(_("Dice, %") if scored else _("loss"))
+        chart.SetXAxisRangeAuto(False)
+        chart.SetYAxisRangeAuto(False)
+        chart.SetXAxisRange(0.0, float(max(points[-1][0], planned if isinstance(planned, int) else 0, 1)))
+        chart.SetYAxisRange(max(0.0, low - air) if scored else 0.0, high + above)
+        chart.EndModify(was)
 
     def _fill(self, name: str, points: Sequence[tuple[int, float]]) -> None:
         """Write points into a table, in place, so that the plot view redraws and nothing else notices."""
@@ -158,6 +179,8 @@ class TrainCurve:
             self._view.setMRMLScene(scene)
             # Fit to the panel's width; what its menus offer belongs to charts that are the user's own.
             self._view.plotController().visible = False
+            # Slicer's plot view smooths its edges in a way that software rendering complains of at every frame.
+            self._view.plotView().scene().GetRenderer().UseFXAAOff()
             self._place_layout.addWidget(self._view)
 
     def _add(self, kind: str, name: str, owner: Any = None) -> Any:

@@ -53,6 +53,8 @@ class TrainPage:
         """The tab is shown: the dataset and the runs may have changed."""
         if self._parameters is not None:
             self.setup.set_dataset(str(self._parameters.dataset))
+        if not str(self.setup.folder.currentPath):
+            self.setup.set_dataset(self.runs.latest_dataset())
         self.setup.refresh(str(self._parameters.model) if self._parameters is not None else "")
         self.runs.enter()
 

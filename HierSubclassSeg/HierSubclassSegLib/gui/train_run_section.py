@@ -73,6 +73,15 @@ class TrainRunSection:
         self.widget.visible = bool(self._known)
         self._chosen()
 
+    def latest_dataset(self) -> str:
+        """The dataset folder of the newest run that the module started; empty if it is not there any more."""
+        for known in runs.find_runs():
+            info = TrainingRun(known.folder).launch.get("info")
+            folder = str(info.get("folder") or "") if isinstance(info, dict) else ""
+            if folder and Path(folder, "dataset.json").is_file():
+                return folder
+        return ""
+
     def follow(self, run: TrainingRun) -> None:
         """Show a run that was just started."""
         self.refresh(run.folder)
@@ -133,9 +142,9 @@ class TrainRunSection:
         self.history.refresh()
         self._learn_pace()
         self._show()
+        self._rename()
         if self.status.ended:
             self._timer.stop()
-            self._rename()
         elif not self._timer.active:
             self._timer.start()
 
@@ -231,7 +240,7 @@ class TrainRunSection:
         elif status.ended:
             self.message.say(_sentence(status.message))
         else:
-            self.message.say(" ".join(self.history.notes[:1]), tip="\n".join(self.history.notes))
+            self.message.say(train_texts.warning(self.history), tip="\n".join(self.history.notes))
 
     def _read_tree(self) -> LabelTree | None:
         """The tree that the run learns, as it wrote it down."""
@@ -256,10 +265,12 @@ class TrainRunSection:
             presets.remember(self._start.config, str(info.get("device") or "auto"), seconds / batch)
 
     def _rename(self) -> None:
-        """The list says how each run ended."""
+        """The list says where the run stands."""
         index = int(self.choice.currentIndex)
         if 0 <= index < len(self._known) and self.status is not None:
-            self.choice.setItemText(index, train_texts.run_title(self._known[index], self.status))
+            title = train_texts.run_title(self._known[index], self.status)
+            if str(self.choice.itemText(index)) != title:
+                self.choice.setItemText(index, title)
 
     def _elsewhere(self) -> list[str]:
         stored = qt.QSettings().value(ELSEWHERE_SETTING) or ""

@@ -88,9 +88,11 @@ class TrainSetupSection:
         self.look()
 
     def set_dataset(self, path: str) -> None:
-        """Choose a dataset folder."""
+        """Choose a dataset folder; what is chosen by the program is not remembered as the user's choice."""
         if path and str(self.folder.currentPath) != path:
+            self._filling = True
             self.folder.currentPath = path
+            self._filling = False
             self._later.stop()
             self.look()
 
@@ -190,7 +192,8 @@ class TrainSetupSection:
 
     def _path_changed(self, *_arguments: object) -> None:
         self._later.start()
-        self._changed()
+        if not self._filling:
+            self._changed()
 
     def _start_chosen(self, *_arguments: object) -> None:
         if not self._filling:
@@ -207,7 +210,7 @@ class TrainSetupSection:
         form.setFieldGrowthPolicy(qt.QFormLayout.ExpandingFieldsGrow)
         self.folder = ctk.ctkPathLineEdit()
         self.folder.objectName = "trainDatasetPath"
-        self.folder.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Readable
+        self.folder.filters = qt.QDir.Dirs | qt.QDir.Readable
         self.folder.toolTip = _("The dataset folder that annotations were saved to")
         self.folder.currentPathChanged.connect(self._path_changed)
         self.facts = note_label()
@@ -262,4 +265,5 @@ class TrainSetupSection:
         # Long names must not make the panel wider than it is.
         combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
         combo.setMinimumContentsLength(12)
+        combo.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
         return combo

@@ -116,6 +116,12 @@ def reference(history: History) -> str:
     return ""
 
 
+def warning(history: History) -> str:
+    """What the run said of its data that its owner should know; what is held out is said by :func:`reference`."""
+    told = ("held out", "left for validation", "keep their output weights", "trunk was copied", "start from")
+    return next((note for note in history.notes if not any(words in note for words in told)), "")
+
+
 def losers(changes: list[NodeChange]) -> str:
     """A warning of structures that became worse; empty if none did."""
     lost = sorted((change for change in changes if change.lost), key=lambda change: change.points or 0.0)

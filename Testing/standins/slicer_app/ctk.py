@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QDir, QEvent, QObject, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -280,9 +280,11 @@ class ctkDirectoryButton(QPushButton):
 
 @cplusplus
 class ctkPathLineEdit(QWidget):
-    """``ctkPathLineEdit``: a path typed or chosen.  Left out: history, validation, completion, name filters' effect."""
+    """``ctkPathLineEdit``: a path typed or chosen.  Left out: history, validation, completion, name filters' effect.
 
-    Files, Readable, Dirs, Drives = 0x002, 0x010, 0x001, 0x004
+    Its enumeration of filters is not reachable in Slicer built with Qt 6; ``filters`` takes ``QDir``'s values, which are the same.
+    """
+
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
 
@@ -296,7 +298,7 @@ class ctkPathLineEdit(QWidget):
         row.addWidget(button)
         self._standin = {
             "edit": edit,
-            "filters": ctkPathLineEdit.Files | ctkPathLineEdit.Readable,
+            "filters": int(QDir.Files) | int(QDir.Readable),
             "names": [],
             "key": "",
         }
@@ -320,7 +322,7 @@ class ctkPathLineEdit(QWidget):
 
     @filters.setter
     def filters(self, filters: int) -> None:
-        self._standin["filters"] = filters
+        self._standin["filters"] = int(filters)
 
     @property
     def nameFilters(self) -> list[str]:
@@ -342,7 +344,7 @@ class ctkPathLineEdit(QWidget):
         """Does nothing: there is no history here."""
 
     def browse(self) -> None:
-        if self._standin["filters"] & ctkPathLineEdit.Dirs and not self._standin["filters"] & ctkPathLineEdit.Files:
+        if self._standin["filters"] & int(QDir.Dirs) and not self._standin["filters"] & int(QDir.Files):
             chosen = QFileDialog.getExistingDirectory(self, "", self.currentPath)
         else:
             chosen = QFileDialog.getOpenFileName(self, "", self.currentPath, ";;".join(self._standin["names"]))

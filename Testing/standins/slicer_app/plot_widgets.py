@@ -9,11 +9,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import vtk
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from standins.slicer_app.mrml_widgets import qMRMLWidget
 from standins.slicer_app.pythonqt_style import cplusplus
+
+
+class _PlotView:
+    """``qMRMLPlotView``'s ``scene()``."""
+
+    def __init__(self) -> None:
+        self._scene = vtk.vtkContextScene()
+        # The scene keeps no reference of its own.
+        self._renderer = vtk.vtkRenderer()
+        self._scene.SetRenderer(self._renderer)
+
+    def scene(self) -> Any:
+        return self._scene
 
 
 @cplusplus
@@ -28,7 +42,7 @@ class qMRMLPlotWidget(qMRMLWidget):
         self._standin["controller"].setMinimumHeight(20)
         layout.addWidget(self._standin["controller"])
         layout.addStretch(1)
-        self._standin |= {"view": None, "tag": None}
+        self._standin |= {"view": None, "tag": None, "plot": _PlotView()}
 
     def setMRMLPlotViewNode(self, node: Any) -> None:
         """Observes the view node, as Slicer's does: a widget that is not let go of goes on with a node that was removed."""
@@ -48,6 +62,10 @@ class qMRMLPlotWidget(qMRMLWidget):
 
     def controllerWidget(self) -> QWidget:
         return self._standin["controller"]
+
+    def plotView(self) -> Any:
+        """As much of ``ctkVTKChartView`` as there is without drawing: its scene's renderer."""
+        return self._standin["plot"]
 
     def drawn(self) -> dict[str, int]:
         """Not in Slicer: how many points of each series are to be seen, by the series' name."""

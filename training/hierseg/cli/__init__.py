@@ -26,7 +26,7 @@ SUBCOMMANDS = {
     "predict": "segment images with a model bundle",
     "train": "train or fine-tune a model on a dataset folder",
     "evaluate": "score predictions against reference label maps, node by node",
-    "compare": "compare two sets of scores",
+    "compare": "compare two models on annotated cases, node by node",
     "study": "run a series of trainings from one description",
     "import": "turn other formats into a dataset folder",
     "export": "turn a dataset folder into another format",

@@ -147,11 +147,11 @@ def _loop(run: Run, background: bool) -> str:
     config, folder = run.config, run.folder
     folder.update(state="running", stage="training", message="", write=True)
     watch = _LossWatch(run)
-    pace = _Pace(config.iterations - run.iteration)
     with _interruptible() as interrupted:
         if run.iteration == 0:
             run.measure_start()
             run.save_last()
+        pace = _Pace(config.iterations - run.iteration)
         for batch in iterate(run.batches, run.iteration, run.device):
             if background:
                 _give_way(run, interrupted)
