@@ -1,5 +1,6 @@
 """The Slicer module HierSubclassSeg: its four classes, which delegate to ``HierSubclassSegLib``."""
 
+import importlib
 import sys
 import unittest
 
@@ -34,6 +35,31 @@ class HierSubclassSeg(ScriptedLoadableModule):
             "multi-class medical image segmentation”."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", prepare)
+
+
+def prepare():
+    """Import the panel's code in small portions once the application has started: then the module opens at once."""
+    portions = iter(
+        (
+            "HierSubclassSegLib",
+            "hierseg.bundle",
+            "HierSubclassSegLib.compute.segmenter",
+            "HierSubclassSegLib.scene.prediction",
+            "HierSubclassSegLib.scene.measures",
+            "HierSubclassSegLib.gui.hierarchy_section",
+            "HierSubclassSegLib.gui.panel",
+        )
+    )
+
+    def portion():
+        name = next(portions, None)
+        if name is not None:
+            importlib.import_module(name)
+            qt.QTimer.singleShot(20, portion)
+
+    if slicer.util.mainWindow() is not None:
+        qt.QTimer.singleShot(0, portion)
 
 
 def registerSampleData():
@@ -62,11 +88,13 @@ class HierSubclassSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = HierSubclassSegLogic()
         self.panel = Panel()
         self.layout.addWidget(self.panel.widget)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        # Before Slicer's own observers, which forget the nodes that leaving Refine still writes to.
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose, priority=10.0)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        # Also here, for a module that is reloaded while it is open.
-        self.panel.set_parameters(self.logic.getParameterNode())
+        # Slicer does not enter a module again that is reloaded while it is shown.
+        if getattr(self.parent, "isEntered", False):
+            self.enter()
 
     def enter(self):
         """Look again: volumes may have been loaded, models imported."""

@@ -186,7 +186,7 @@ def test_closing_the_scene_begins_anew(widget: Any, app_scene: Any, volume: Any,
 def test_the_module_file_imports_nothing_that_may_be_missing() -> None:
     source = Path(HierSubclassSeg.__file__).read_text(encoding="utf-8")
     top = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
-    assert {line.split()[1].split(".")[0] for line in top} <= {"qt", "sys", "slicer", "unittest"}
+    assert {line.split()[1].split(".")[0] for line in top} <= {"importlib", "qt", "sys", "slicer", "unittest"}
 
 
 def test_the_picture_in_dark(app_scene: Any, volume: Any, screenshot: Callable[..., Path], wait_for: Any) -> None:

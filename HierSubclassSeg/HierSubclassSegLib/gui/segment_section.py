@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -57,6 +58,7 @@ class SegmentSection:
         self._importing: PredictionImport | None = None
         self._said: list[str] = []
         self._device = ""
+        self._logged: tuple[int, str] = (0, "")
         self.options = RunOptions(device_chosen, self._find_devices, set_up)
         self.options.facts = self._facts
         self.segmenter = Segmenter(
@@ -123,7 +125,7 @@ class SegmentSection:
         if not self._ready or self._bundle is None:
             return
         self.message.say("")
-        self._said = []
+        self._said, self._logged = [], (0, "")
         try:
             self._run = Run(self._bundle, self._volumes, self.options.roi, self.options.every_frame)
             self._start_frame()
@@ -152,6 +154,9 @@ class SegmentSection:
     def _advanced(self, state: Overall) -> None:
         run = self._run
         done, count = (run.frame, run.count) if run is not None else (0, 1)
+        if (done, state.stage) != self._logged:
+            self._logged = (done, state.stage)
+            self.options.add_line(f"{time.strftime('%H:%M:%S')} {texts.stage(state.stage)}")
         self.bar.value = round(1000 * (done + state.fraction) / count)
         if not self.segmenter.canceling:
             frame = _("Frame {number} of {count}: ").format(number=done + 1, count=count) if count > 1 else ""

@@ -76,6 +76,7 @@ class SetupSection:
         self.worker_edit.text = worker.chosen()
         if self.report is None and not self._busy:
             self.look()
+        self._show_state()
 
     def look(self) -> None:
         """Find out what the chosen worker has, in a child; the banner appears if something is missing."""

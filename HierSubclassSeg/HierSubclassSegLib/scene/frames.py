@@ -96,13 +96,12 @@ class Frames:
         """Let the browser show the results that there are beside the images; gives the segmentation that follows."""
         if self._results is None:
             return None
-        scene = self._results.GetScene()
         self._browser.AddSynchronizedSequenceNode(self._results)
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
         proxy = self._browser.GetProxyNode(self._results)
         for name, value in self._attributes.items():
             proxy.SetAttribute(name, value)
-        proxy.SetName(scene.GenerateUniqueName(self._results.GetName()))
+        proxy.SetName(self._results.GetName())
         for volume in self._volumes:
             proxy.AddNodeReferenceID(VOLUMES, volume.GetID())
         geometry.place_beside(proxy, self._volumes[0])

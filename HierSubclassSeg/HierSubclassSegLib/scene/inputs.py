@@ -66,7 +66,7 @@ def check_inputs(channels: Sequence[str], volumes: Sequence[slicer.vtkMRMLScalar
         missing=tuple(name for name, volume in zip(channels, volumes, strict=True) if volume is None),
         hardening=bent,
         empty=empty,
-        resampled=() if empty or bent or len(chosen) < len(channels) else _on_other_grids(chosen),
+        resampled=() if empty or bent or not chosen or len(chosen) < max(2, len(channels)) else _on_other_grids(chosen),
         twice=next((name for name, id_ in zip(names, ids, strict=True) if ids.count(id_) > 1), ""),
     )
 
