@@ -16,13 +16,15 @@ KNOWN = tuple(
         r"Populating font family aliases",  # macOS, fonts
         r"QStandardPaths: ",
         r"Failed to (load|import) (DICOM|SimpleITK)",  # modules that this build lacks
-        # vtkMRMLScene, when a scene is closed while an own node is created in answer
-        r"Generic Warning: In .*vtkOpenGL",
+        r"FileFormatComboBox|currentIndexChanged\(const QString|qMRMLSegmentationFileExportWidget",  # Segmentations, Qt 6
+        # The Segment Editor's table asks a timer for its filter, and has let go of its segmentation when it fires.
+        r"qMRMLSegmentsTableView::updateMRMLFromFilterParameters\(\) Invalid segmentation node",
     )
 )
 # A line of Slicer's log file: [LEVEL][Origin] time [category] (file:line) - text
 ENTRY = re.compile(r"^\[(?P<level>[A-Z]+)\]\[(?P<origin>[^\]]+)\] \S+ \S+ \[[^\]]*\] \([^)]*\) - (?P<text>.*)$")
 LOUD = ("WARNING", "ERROR", "CRITICAL", "FATAL")
+TRACEBACK = "Traceback (most recent call last)"
 # Before this line the module was not open yet: what stands there is Slicer's.
 OPENED = "HierSubclassSeg tour begins"
 
@@ -40,37 +42,40 @@ def findings(log: str, terminal: str, allowed: Iterable[str] = ()) -> list[str]:
     """
     found: Counter[str] = Counter()
     _before, _mark, after = log.rpartition(OPENED) if OPENED in log else ("", "", log)
-    for level, text in _entries(after):
+    tracebacks = terminal.count(TRACEBACK)
+    for level, origin, text in _entries(after):
+        if tracebacks and origin == "Stream":
+            # Slicer logs a traceback line by line; it is told below, as one.
+            continue
         expected = any(pattern.search(text) for pattern in KNOWN) or any(part in text for part in allowed)
         if level in LOUD and text.strip() and not expected:
             found[f"[{level}] {text.strip()}"] += 1
-    for name, text in (("log", log), ("terminal", terminal)):
-        count = text.count("Traceback (most recent call last)")
-        if count:
-            found[f"{count} Python tracebacks in the {name}: {_last_line(text)}"] += 1
+    if tracebacks:
+        found[f"{tracebacks} Python tracebacks; the first:\n{_first_traceback(terminal)}"] += 1
     for sign in ("Segmentation fault", "core dumped", "terminate called", "QThread: Destroyed while"):
         if sign in terminal:
             found[sign] += 1
-    return [f"{text[:600]}" + (f" (× {count})" if count > 1 else "") for text, count in found.items()]
+    return [f"{text[:1200]}" + (f" (× {count})" if count > 1 else "") for text, count in found.items()]
 
 
-def _entries(log: str) -> list[tuple[str, str]]:
-    entries: list[tuple[str, str]] = []
+def _entries(log: str) -> list[tuple[str, str, str]]:
+    entries: list[tuple[str, str, str]] = []
     for line in log.splitlines():
         match = ENTRY.match(line)
         if match:
-            entries.append((match["level"], match["text"]))
+            entries.append((match["level"], match["origin"], match["text"]))
         elif entries:
-            level, text = entries[-1]
-            entries[-1] = (level, f"{text}\n{line}")
+            level, origin, text = entries[-1]
+            entries[-1] = (level, origin, f"{text}\n{line}")
     return entries
 
 
-def _last_line(text: str) -> str:
-    """The error's own line of the first traceback."""
-    after = text.partition("Traceback (most recent call last)")[2]
-    for line in after.splitlines()[1:]:
-        bare = ENTRY.sub(lambda match: match["text"], line)
-        if bare and not bare.startswith((" ", "\t")):
-            return bare
-    return ""
+def _first_traceback(text: str) -> str:
+    """The files, lines and the error of the first traceback."""
+    kept = []
+    for line in text.partition(TRACEBACK)[2].splitlines()[1:]:
+        if line.startswith("  File") or not line.startswith(" "):
+            kept.append(line.strip())
+        if line and not line.startswith(" "):
+            break
+    return "\n".join(kept)

@@ -14,17 +14,22 @@ class Part:
         seconds: at most.
         arguments: to the script.
         allowed: parts of messages in Slicer's log that belong to what is tried.
-        exit_code: that Slicer is to end with.
+        outlives: a word of the command lines of processes that are meant to go on without Slicer (they are ended too).
     """
 
     script: str
     seconds: float = 300
     arguments: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
-    exit_code: int = 0
+    outlives: str = ""
 
 
 PARTS: dict[str, Part] = {
     "selftest": Part("own_test.py"),
     "segment": Part("tour_segment.py"),
+    "refine": Part("tour_refine.py"),
+    "hierarchy": Part("tour_hierarchy.py"),
+    "exits-effect": Part("exits.py", arguments=("effect",)),
+    "exits-run": Part("exits.py", arguments=("run",)),
+    "exits-training": Part("exits.py", arguments=("training",), outlives="hierseg train"),
 }

@@ -93,9 +93,11 @@ def _run(name: str, slicer: str, python: str, sample: Path, out: Path) -> dict[s
     problems = logs.findings(log, said, part.allowed)
     if timed_out:
         problems.append(f"not done after {part.seconds} s")
-    elif code != part.exit_code and not any(step["state"] == "failed" for step in steps["steps"]):
+    elif code != 0 and not any(step["state"] == "failed" for step in steps["steps"]):
         problems.append(f"Slicer ended with {code}")
-    problems += [f"a process was left: {one}" for one in left]
+    problems += [f"a process was left: {one}" for one in left if not (part.outlives and part.outlives in one)]
+    if part.outlives and not any(part.outlives in one for one in left):
+        problems.append(f"'{part.outlives}' did not outlive Slicer")
     if not steps["steps"]:
         problems.append("nothing was run")
     ok = not problems and all(step["state"] != "failed" for step in steps["steps"])
