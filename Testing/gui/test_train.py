@@ -111,6 +111,7 @@ def test_a_run_is_started_followed_and_found_again(
     widget.exit()
     assert [slicer.mrmlScene.GetNumberOfNodesByClass(kind) for kind in plots] == [0, 0, 0, 0]
     widget.enter()
+    slicer.app.processEvents()
     assert [slicer.mrmlScene.GetNumberOfNodesByClass(kind) for kind in plots] == [1, 2, 1, 2]
     slicer.mrmlScene.Clear(0)
     slicer.app.processEvents()

@@ -36,6 +36,11 @@ class TrainCurve:
         self.choice.activated.connect(self._picked)
         self._by_hand = False
         self._history: History | None = None
+        # A plot view takes a while to be made: the tab is seen first.
+        self._later = qt.QTimer()
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._show)
         self._place = qt.QWidget()
         self._place.setFixedHeight(HEIGHT)
         inner = qt.QVBoxLayout(self._place)
@@ -46,15 +51,20 @@ class TrainCurve:
 
     def show(self, history: History | None) -> None:
         """Draw what a run has come to; None empties the view."""
-        if history is None or max(len(history.losses), len(history.scores)) < _LEAST:
-            self._history = history
-            self.widget.visible = False
-            self._draw([], [], None)
-            return
-        if self._history is None or history.run is not self._history.run:
+        if self._history is None or history is None or history.run is not self._history.run:
             self._by_hand = False
         self._history = history
-        self.widget.visible = True
+        self.widget.visible = history is not None and max(len(history.losses), len(history.scores)) >= _LEAST
+        if self.nodes:
+            self._show()
+        else:
+            self._later.start()
+
+    def _show(self) -> None:
+        history = self._history
+        if history is None or max(len(history.losses), len(history.scores)) < _LEAST:
+            self._draw([], [], None)
+            return
         if not self._by_hand:
             self.choice.currentIndex = 0 if len(history.scores) > 1 else 1
         if self.choice.itemData(self.choice.currentIndex) == SCORE:
@@ -66,6 +76,7 @@ class TrainCurve:
 
     def remove(self) -> None:
         """Take the nodes out of the scene; the next :meth:`show` makes new ones."""
+        self._later.stop()
         if self._view is not None:
             self._view.setMRMLPlotViewNode(None)
         for node in self.nodes.values():
@@ -84,7 +95,7 @@ class TrainCurve:
 
     def _picked(self, *_arguments: object) -> None:
         self._by_hand = True
-        self.show(self._history)
+        self._show()
 
     def _draw(
         self, scores: Sequence[tuple[int, float]], losses: Sequence[tuple[int, float]], baseline: float | None
@@ -99,7 +110,8 @@ class TrainCurve:
         ends = [points[0][0], points[-1][0]] if points else []
         self._fill("before", [(end, baseline) for end in ends] if baseline is not None else [])
         chart = self.nodes["chart"]
-        wanted = ["pointsSeries"] + (["beforeSeries"] if baseline is not None and points else [])
+        # A line without points is left out: painting it would be complained of.
+        wanted = (["pointsSeries"] + (["beforeSeries"] if baseline is not None else [])) if points else []
         present = [chart.GetNthPlotSeriesNodeID(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
         ids = [self.nodes[name].GetID() for name in wanted]
         if present != ids:

@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from HierSubclassSegLib.compute.training import TrainingRun
+from HierSubclassSegLib.gui.column import Column
 from HierSubclassSegLib.gui.parameters import PanelParameters
 from HierSubclassSegLib.gui.train_run_section import TrainRunSection
 from HierSubclassSegLib.gui.train_setup_section import TrainSetupSection
@@ -33,9 +34,9 @@ class TrainPage:
     ) -> None:
         self.title = _("Train")
         self._parameters: PanelParameters | None = None
-        self.setup = TrainSetupSection(self._started, self._setup_changed, devices)
-        self.runs = TrainRunSection(use_model)
-        self.widget = qt.QWidget()
+        self.widget = Column()
+        self.setup = TrainSetupSection(self._started, self._setup_changed, devices, self.widget.fit)
+        self.runs = TrainRunSection(use_model, self.widget.fit)
         layout = qt.QVBoxLayout(self.widget)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from hierseg.bundle import Bundle, import_bundle
@@ -16,10 +15,9 @@ from hierseg.labeltree import LabelTree
 from hierseg.resources import models_folder
 from HierSubclassSegLib.compute import presets, runs
 from HierSubclassSegLib.compute.history import History
-from HierSubclassSegLib.compute.launch import environment
 from HierSubclassSegLib.compute.models import find_models
 from HierSubclassSegLib.compute.training import TrainingRun, TrainingStatus
-from HierSubclassSegLib.gui import train_texts
+from HierSubclassSegLib.gui import train_texts, worker
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.gui.train_curve import TrainCurve
 from HierSubclassSegLib.gui.train_run_menu import TrainRunMenu
@@ -35,10 +33,11 @@ class TrainRunSection:
 
     Args:
         use_model: called with the id of a bundle that was put among the user's models.
+        resized: called when texts have changed that may wrap.
     """
 
-    def __init__(self, use_model: Callable[[str], None]) -> None:
-        self._use_model = use_model
+    def __init__(self, use_model: Callable[[str], None], resized: Callable[[], None] = lambda: None) -> None:
+        self._use_model, self._resized = use_model, resized
         self.run: TrainingRun | None = None
         self.status: TrainingStatus | None = None
         self.history: History | None = None
@@ -170,7 +169,7 @@ class TrainRunSection:
         if self.run is None:
             return
         try:
-            self.run.go_on(environment(slicer.util.startupEnvironment()))
+            self.run.go_on(worker.startup_environment())
         except HiersegError as error:
             self.message.say(error.sentence, error=True, tip=error.hint)
             return
@@ -228,6 +227,7 @@ class TrainRunSection:
         if self._tree is None:
             self._tree = self._read_tree()
         self.scores.show(self.history, self._tree)
+        self._resized()
 
     def _say(self, status: TrainingStatus) -> None:
         assert self.history is not None

@@ -7,14 +7,13 @@ from typing import Any
 
 import ctk
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from hierseg.bundle import Bundle
 from hierseg.dataset import Dataset
 from hierseg.errors import HiersegError
 from HierSubclassSegLib.compute import models, presets, runs
-from HierSubclassSegLib.compute.launch import environment, train_command
+from HierSubclassSegLib.compute.launch import train_command
 from HierSubclassSegLib.compute.training import TrainingRun
 from HierSubclassSegLib.gui import texts, train_texts, worker
 from HierSubclassSegLib.gui.message import Message, note_label
@@ -30,6 +29,7 @@ class TrainSetupSection:
         started: called with the run.
         changed: called when a choice that is remembered in the scene was made by the user.
         devices: what the worker found, if it has said so.
+        resized: called when texts have changed that may wrap.
     """
 
     def __init__(
@@ -37,8 +37,9 @@ class TrainSetupSection:
         started: Callable[[TrainingRun], None],
         changed: Callable[[], None],
         devices: Callable[[], Sequence[Mapping[str, Any]]],
+        resized: Callable[[], None] = lambda: None,
     ) -> None:
-        self._started, self._changed, self._find_devices = started, changed, devices
+        self._started, self._changed, self._find_devices, self._resized = started, changed, devices, resized
         self._models = models.Models({}, ())
         self._dataset: Dataset | None = None
         self._filling = False
@@ -122,6 +123,7 @@ class TrainSetupSection:
         self.facts.visible = bool(self.facts.text)
         self.button.enabled = self._dataset is not None and self.bundle is not None and not sentence
         self._say_time()
+        self._resized()
 
     def begin(self) -> None:
         """Start a training that outlives Slicer."""
@@ -142,7 +144,7 @@ class TrainSetupSection:
                 config=presets.preset(self.preset).config,
                 init=bundle.folder,
                 arguments=arguments,
-                env=environment(slicer.util.startupEnvironment()),
+                env=worker.startup_environment(),
                 info={
                     "dataset": dataset.name,
                     "folder": str(dataset.folder.resolve()),
@@ -153,6 +155,7 @@ class TrainSetupSection:
             )
         except HiersegError as error:
             self.message.say(error.sentence, error=True, tip=error.hint)
+            self._resized()
             return
         self._started(run)
 
@@ -232,6 +235,7 @@ class TrainSetupSection:
         self.options.objectName = "trainOptionsButton"
         self.options.text = _("Options")
         self.options.collapsed = True
+        self.options.contentsCollapsed.connect(lambda _folded: self._resized())
         more = qt.QFormLayout(self.options)
         self.trees = self._combo("treeCombo", _("Which structures the new model tells apart"))
         self.trees.addItem(_("The dataset's"), "dataset")
