@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import slicer
-from hands import choose, click, stroke, wait
+from hands import choose, click, shortcut, stroke, wait
 from journey import Journey, leave, settings, window
 
 REFINED = "deep gray matter"
@@ -149,7 +149,265 @@ def paint(journey: Journey) -> dict[str, Any]:
     return {"voxels": gained}
 
 
-STEPS = [a_prediction, edit, begin, refine, paint]
+def overlap(journey: Journey) -> dict[str, Any]:
+    """Select the next subclass by Slicer's own key, paint over the thalamus: they exclude one another"""
+    before = count("thalamus")
+    shortcut("W")
+    assert session().selected.name == "caudate", session().selected.name
+    middle = journey.kept["middle"]
+    stroke("Red", [middle + [-10, y, 0] for y in np.linspace(-12, 12, 12)])
+    wait(0.3)
+    assert 0 < count("thalamus") < before
+    check_invariants()
+    return {"thalamus before": before, "after": count("thalamus"), "caudate": count("caudate")}
+
+
+def erase(journey: Journey) -> dict[str, Any]:
+    """Erase some of the caudate: the superclass stays whole"""
+    whole, before = count(REFINED), count("caudate")
+    paint_with("Erase", 6)
+    middle = journey.kept["middle"]
+    stroke("Red", [middle + [-10, y, 0] for y in np.linspace(-3, 3, 4)])
+    wait(0.3)
+    assert count("caudate") < before
+    assert count(REFINED) == whole, "erasing touched the superclass"
+    check_invariants()
+    return {"before": before, "after": count("caudate")}
+
+
+def no_intensity_mask(journey: Journey) -> dict[str, Any]:
+    """Slicer's key for the intensity mask does nothing here"""
+    shortcut("I")
+    assert not page().refine.editor.node.GetSourceVolumeIntensityMask()
+    return {}
+
+
+def undo_everything(journey: Journey) -> dict[str, Any]:
+    """Undo all strokes by Slicer's own key, and redo them"""
+    after = everything()
+    for _ in range(3):
+        shortcut("Z")
+    assert count("thalamus") == count("caudate") == 0, (count("thalamus"), count("caudate"))
+    for _ in range(3):
+        shortcut("Y")
+    again = everything()
+    assert all(np.array_equal(after[name], again[name]) for name in after), "redo is not what was undone"
+    return {"nodes": len(after)}
+
+
+def locked(journey: Journey) -> dict[str, Any]:
+    """Lock the thalamus and paint over it: it stays"""
+    session().set_locked("thalamus")
+    before = everything()["thalamus"]
+    session().select("putamen")
+    paint_with("Paint", 12)
+    middle = journey.kept["middle"]
+    stroke("Red", [middle + [x, 0, 0] for x in np.linspace(-28, 10, 12)])
+    wait(0.3)
+    assert count("putamen") > 0
+    check_invariants({"thalamus": before})
+    session().set_locked("thalamus", False)
+    return {"thalamus": int(before.sum()), "putamen": count("putamen")}
+
+
+def hide_by_eye(journey: Journey) -> dict[str, Any]:
+    """Hide the thalamus by Slicer's own eye while painting: masking is as before, the view hides it"""
+    from HierSubclassSegLib.scene import tree_store
+    from HierSubclassSegLib.scene.refine import seen_display
+
+    annotation = page().annotation
+    thalamus = tree_store.segment_id_of(annotation, session().tree.node("thalamus"))
+    first = annotation.GetDisplayNode()
+    first.SetSegmentVisibility(thalamus, not first.GetSegmentVisibility(thalamus))
+    wait(0.1)
+    hidden = not seen_display(annotation).GetSegmentVisibility(thalamus)
+    assert hidden, "the click on the eye was not carried over"
+    assert first.GetSegmentVisibility(thalamus), "masking was changed by the eye"
+    session().set_seen("thalamus", True)
+    return {}
+
+
+def take_over_component(journey: Journey) -> dict[str, Any]:
+    """Take over one connected component by a click on it, where the model was sure"""
+    row = page().refine.take_over
+    before = everything()
+    row.confidence.value = 90
+    choose(row.scope, "one component")
+    click(row.button)
+    assert row.picker.waiting
+    stroke("Red", [journey.kept["middle"] + [12, 0, 0]])
+    wait(0.3)
+    assert not row.picker.waiting
+    gained = count("thalamus") - int(before["thalamus"].sum())
+    assert gained > 0, page().refine.message.text
+    assert not (before["putamen"] & ~everything()["putamen"]).any(), "what was painted by hand was overwritten"
+    check_invariants()
+    said = page().refine.message.text
+    shortcut("Z")
+    after = everything()
+    assert all(np.array_equal(before[name], after[name]) for name in before), "undo of taking over is not exact"
+    shortcut("Y")
+    return {"voxels": gained, "said": said}
+
+
+def take_over_rest(journey: Journey) -> dict[str, Any]:
+    """Take over this slice, then all of it"""
+    row = page().refine.take_over
+    row.confidence.value = 0
+    found = {}
+    for scope in ("this slice", "everywhere"):
+        before = sum(count(name) for name in SUBCLASSES)
+        choose(row.scope, scope)
+        click(row.button)
+        wait(0.2)
+        found[scope] = sum(count(name) for name in SUBCLASSES) - before
+        check_invariants()
+    assert 0 < found["this slice"] < found["everywhere"], found
+    return found
+
+
+def complete_a_slice(journey: Journey) -> dict[str, Any]:
+    """Mark this slice complete, go to the next unfinished one by key; undo leaves the mark"""
+    slices = page().refine.slices
+    choose(slices.view, "Red")
+    here = slices.here()
+    click(slices.box)
+    assert slices.box.checked
+    assert REFINED in str(marks()), marks()
+    shortcut("N")
+    there = slices.here()
+    assert there != here, slices.message.text
+    assert not slices.box.checked
+    shortcut("Shift+N")
+    shortcut("Z")
+    assert REFINED in str(marks()), "undo took the mark back"
+    shortcut("Y")
+    return {"from": here, "to": there, "said": slices.message.text}
+
+
+def oblique(journey: Journey) -> dict[str, Any]:
+    """In an oblique view no slice can be complete: it offers to turn the view along the volume"""
+    slices = page().refine.slices
+    node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    matrix = node.GetSliceToRAS()
+    import vtk
+
+    turn = vtk.vtkTransform()
+    turn.SetMatrix(matrix)
+    turn.RotateX(20)
+    matrix.DeepCopy(turn.GetMatrix())
+    node.UpdateMatrices()
+    wait(0.3)
+    assert slices.turn.isVisible()
+    assert not slices.box.isVisible()
+    journey.picture(f"{journey.name}-oblique")
+    click(slices.turn)
+    assert slices.box.isVisible()
+    return {"slice": slices.here()}
+
+
+def by_the_tree(journey: Journey) -> dict[str, Any]:
+    """Pick a subclass in the tree: it is painted next"""
+    hierarchy = page().hierarchy
+    hierarchy.select("pallidum")
+    page().refine.pick("pallidum")
+    wait(0.1)
+    assert session().selected.name == "pallidum"
+    editor = page().refine.editor.node
+    tree = session().tree
+    from HierSubclassSegLib.scene import tree_store
+
+    assert editor.GetMaskSegmentID() == tree_store.segment_id_of(page().annotation, tree.node(REFINED))
+    return {}
+
+
+def another_tab(journey: Journey) -> dict[str, Any]:
+    """Another tab with an effect active: one display node, nothing can be painted; back: it goes on"""
+    panel = slicer.modules.HierSubclassSegWidget.panel
+    paint_with("Paint", 8)
+    panel.show(panel.segment_page)
+    wait(0.2)
+    ordinary()
+    panel.show(panel.annotate)
+    wait(0.3)
+    assert page().refine.refining
+    return {"refined": session().refined.name}
+
+
+def another_module(journey: Journey) -> dict[str, Any]:
+    """Another module with an effect active: the same"""
+    paint_with("Paint", 8)
+    slicer.util.selectModule("Data")
+    wait(0.3)
+    ordinary()
+    journey.picture(f"{journey.name}-left")
+    slicer.util.selectModule("HierSubclassSeg")
+    wait(0.3)
+    assert page().refine.refining
+    assert page().annotation.GetNumberOfDisplayNodes() == 2
+    return {}
+
+
+def done(journey: Journey) -> dict[str, Any]:
+    """Done: an ordinary segmentation again"""
+    click(page().refine.button)
+    wait(0.2)
+    ordinary()
+    assert not page().refine.editor.widget.isVisible()
+    return {"said": page().refine.message.text}
+
+
+def close_the_scene(journey: Journey) -> dict[str, Any]:
+    """Close the scene with an effect active"""
+    click(page().refine.button)
+    wait(0.3)
+    assert page().refine.refining, page().refine.message.text
+    paint_with("Paint", 8)
+    slicer.mrmlScene.Clear(0)
+    wait(0.5)
+    assert page().annotation is None
+    assert page().refine.session is None
+    return {}
+
+
+def marks() -> list[dict[str, Any]]:
+    """The slices that are marked complete."""
+    from HierSubclassSegLib.scene import marks as scene_marks
+
+    return scene_marks.slices_complete(page().annotation, session().tree)
+
+
+def ordinary() -> None:
+    """The annotation is an ordinary segmentation, and no effect is active."""
+    node = page().annotation
+    assert node.GetNumberOfDisplayNodes() == 1, node.GetNumberOfDisplayNodes()
+    assert node.GetDisplayNode().GetOpacity2DFill() > 0, "the display was left invisible"
+    assert page().refine.editor.widget.activeEffect() is None, "an effect was left active"
+    assert not page().refine.refining
+
+
+STEPS = [
+    a_prediction,
+    edit,
+    begin,
+    refine,
+    paint,
+    overlap,
+    erase,
+    no_intensity_mask,
+    undo_everything,
+    locked,
+    hide_by_eye,
+    take_over_component,
+    take_over_rest,
+    complete_a_slice,
+    oblique,
+    by_the_tree,
+    another_tab,
+    another_module,
+    done,
+    close_the_scene,
+]
 
 if __name__ == "__main__":
     settings()

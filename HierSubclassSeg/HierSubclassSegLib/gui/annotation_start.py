@@ -32,6 +32,7 @@ class AnnotationStart:
         self._go_on = go_on
         self._trees: list[LabelTree] = []
         self._earlier: Any = None
+        self._asking = False
         self._make_widgets()
 
     def ask(self, source: Any = None) -> None:
@@ -40,11 +41,18 @@ class AnnotationStart:
         self.source.setCurrentNode(source)
         if source is None and self.volume.currentNode() is None and self.volume.nodeCount():
             self.volume.setCurrentNodeIndex(0)
+        self._asking = True
         self.widget.visible = True
         self._source_changed()
 
-    def hide(self) -> None:
+    @property
+    def asking(self) -> bool:
+        """Whether the box is there."""
+        return self._asking
+
+    def hide(self, *_arguments: object) -> None:
         """The box is not wanted any more."""
+        self._asking = False
         self.widget.visible = False
 
     def close(self) -> None:
@@ -98,7 +106,7 @@ class AnnotationStart:
         return self._trees[index] if 0 <= index < len(self._trees) else None
 
     def _source_changed(self, *_arguments: object) -> None:
-        if not self.widget.visible:
+        if not self._asking:
             return
         source = self.source.currentNode()
         has_tree = source is not None and tree_store.read_tree(source) is not None

@@ -11,9 +11,12 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import translate
 
 #: effects that honor the editable area and the erasable segments; a stroke of any other could hurt what it may not touch
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Threshold")
+#: options of the brush that change what is selected, or what else is erased; they would also make the panel wider
+_OPTIONS_LEFT_OUT = ("Color smudge", "Erase all segments", "Edit in 3D views")
 _TAG = "HierSubclassSeg"
 _UNDO_STATES = 30
 #: Slicer's table makes the buttons of new rows a moment later, by row number: rows hidden before would go without
@@ -93,6 +96,10 @@ class RefineEditor:
 
     def start(self) -> None:
         """Strokes can be made in the views."""
+        left_out = [translate("qSlicerSegmentEditorPaintEffect", text) for text in _OPTIONS_LEFT_OUT]
+        for box in self.widget.findChildren("QCheckBox"):
+            if box.text in left_out:
+                box.visible = False
         self.widget.visible = True
         self.widget.readOnly = False
         self.widget.setupViewObservations()

@@ -32,7 +32,7 @@ class SeenWhileRefining:
 
     def restore(self) -> None:
         """Hide what was hidden; nodes that are gone by now are left out."""
-        if self._session.refining:
+        if self._session.refining and not self._session.scene.IsClosing():
             for name in self._hidden:
                 if name in self._session.tree:
                     self._session.set_seen(name, False)

@@ -180,7 +180,11 @@ class RefineSession(HierarchyEdits):
         """What is seen moves back to the first display node; masking is as it was before."""
         if self._view is None:
             return
-        self._view.close()
+        if self.scene.IsClosing():
+            # The nodes go anyway, and some of what watches them has gone before.
+            self._view.abandon()
+        else:
+            self._view.close()
         self._view = None
         self._refined = None
         self._masking_before.apply(self.editor_node)
