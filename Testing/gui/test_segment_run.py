@@ -78,6 +78,7 @@ def test_apply_again_makes_a_new_prediction_and_hides_the_old_one(
     assert timings.expected(page.model.bundle) is not None
     assert "on the processor here" in page.model.about.text
     region = app_scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    page.segment.options.widget.collapsed = False
     page.segment.options.region.setCurrentNode(region)
     page.segment.apply()
     assert "has no size yet" in page.segment.message.text

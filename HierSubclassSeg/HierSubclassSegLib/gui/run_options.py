@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ LOG_LINES = 2000
 
 
 class RunOptions:
-    """Options and log, folded at first sight.
+    """Options and log, folded at first sight; what is inside is made when it is first unfolded.
 
     Args:
         device_chosen: called with the worker's name of a device.
@@ -38,43 +39,52 @@ class RunOptions:
         self.device = "auto"
         self.facts: Callable[[], list[str]] = list
         self._worker: Mapping[str, Any] = {}
+        self._volume: Any = None
+        self._hint = ""
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._made = False
         self._filling = False
-        self._make_widgets()
+        self.widget = ctk.ctkCollapsibleButton()
+        self.widget.objectName = "optionsButton"
+        self.widget.text = _("Options and log")
+        self.widget.collapsed = True
+        self.widget.contentsCollapsed.connect(self._folded)
 
     @property
     def roi(self) -> Any:
         """The region to segment, or None."""
-        return self.region.currentNode()
+        return self.region.currentNode() if self._made else None
 
     @property
     def every_frame(self) -> bool:
         """Whether all frames of a sequence are wanted."""
-        return bool(self.frames.checked) and not self.frames.isHidden()
+        return self._made and bool(self.frames.checked) and not self.frames.isHidden()
 
     def set_device(self, device: str) -> None:
         """Choose a device by the worker's name; one that is not there (yet) is kept and shown."""
         self.device = device or "auto"
-        self._fill_devices()
+        self._show()
 
     def set_worker(self, facts: Mapping[str, Any]) -> None:
         """What a worker says of itself: the devices to choose from, versions for a report."""
         self._worker = dict(facts)
-        self._fill_devices()
+        self._show()
 
     def set_hint(self, hint: str) -> None:
         """What keeps a graphics card from being used."""
-        self.hint.say(hint)
+        self._hint = hint
+        self._show()
 
     def set_volume(self, volume: Any) -> None:
         """Offer the frames of the first volume if it has some."""
-        browser = browser_of(volume)
-        self.frames.visible = browser is not None
-        if browser is not None:
-            self.frames.text = _("All {count} frames of the sequence").format(count=browser.GetNumberOfItems())
+        self._volume = volume
+        self._show()
 
     def add_line(self, line: str) -> None:
         """One more line of the log."""
-        self.log.appendPlainText(line)
+        self._lines.append(line)
+        if self._made:
+            self.log.appendPlainText(line)
 
     def copy_diagnostics(self) -> None:
         """Put versions, devices and the log on the clipboard; the volumes' names stay out of it."""
@@ -92,28 +102,25 @@ class RunOptions:
             *[f"device: {dict(entry)}" for entry in said.get("devices", ())],
             f"device chosen: {self.device}",
             *self.facts(),
-            str(self.log.plainText),
+            *self._lines,
         ]
 
     def close(self) -> None:
         """Stop listening to the scene."""
-        self._back.stop()
-        self.region.setMRMLScene(None)
+        self._volume = None
+        if self._made:
+            self._back.stop()
+            self.region.setMRMLScene(None)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _make_widgets(self) -> None:
-        self.widget = ctk.ctkCollapsibleButton()
-        self.widget.objectName = "optionsButton"
-        self.widget.text = _("Options and log")
-        self.widget.collapsed = True
+    def _make(self) -> None:
         column = qt.QVBoxLayout(self.widget)
         form = layouts.form()
         column.addLayout(form)
         self.devices = layouts.combo("deviceCombo")
         self.devices.toolTip = _("Where the model computes")
         self.devices.currentIndexChanged.connect(self._device_picked)
-        self._fill_devices()
         self.hint = Message()
         self.region = slicer.qMRMLNodeComboBox()
         self.region.objectName = "regionSelector"
@@ -147,11 +154,27 @@ class RunOptions:
         self._back = qt.QTimer()
         self._back.setSingleShot(True)
         self._back.timeout.connect(self._show_copy)
-        self.widget.contentsCollapsed.connect(self._folded)
+        self.log.plainText = "\n".join(self._lines)
+        self._made = True
+        self._show()
 
     def _folded(self, folded: bool) -> None:
-        if not folded:
-            self._unfolded()
+        if folded:
+            return
+        if not self._made:
+            self._make()
+        self._unfolded()
+
+    def _show(self) -> None:
+        """Show what is known, if anybody has looked inside."""
+        if not self._made:
+            return
+        self._fill_devices()
+        self.hint.say(self._hint)
+        browser = browser_of(self._volume)
+        self.frames.visible = browser is not None
+        if browser is not None:
+            self.frames.text = _("All {count} frames of the sequence").format(count=browser.GetNumberOfItems())
 
     def _show_copy(self) -> None:
         self.copied.text = _("Copy diagnostics")

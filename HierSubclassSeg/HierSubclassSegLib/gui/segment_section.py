@@ -56,6 +56,7 @@ class SegmentSection:
         self._ready = False
         self._run: Run | None = None
         self._importing: PredictionImport | None = None
+        self._arrived: Any = None
         self._said: list[str] = []
         self._device = ""
         self._logged: tuple[int, str] = (0, "")
@@ -105,7 +106,7 @@ class SegmentSection:
         self.segmenter.discard()
         if self._importing is not None:
             self._importing.cancel()
-        self._run, self._importing = None, None
+        self._run, self._importing, self._arrived = None, None, None
         self.message.say("")
         self._show_state()
 
@@ -194,7 +195,15 @@ class SegmentSection:
         if importing.result is None:
             self._ended(_("The volume was removed while it was segmented; there is no result."), error=True)
             return
-        node = run.take(importing.result)
+        self._arrived = importing.result
+
+    def _take_on(self, arrived: Any) -> None:
+        """What is in the scene is shown, a tick later than it came: each takes its time."""
+        self._arrived = None
+        run = self._run
+        if run is None:
+            return
+        node = run.take(arrived)
         if node is not None:
             self._succeeded(run, node)
             return
@@ -253,7 +262,9 @@ class SegmentSection:
 
     def _poll(self) -> None:
         self.segmenter.poll()
-        if self._importing is not None:
+        if self._arrived is not None:
+            self._take_on(self._arrived)
+        elif self._importing is not None:
             self._import_on(self._importing)
         self._timer.setInterval(BUSY_MS if self._run is not None else IDLE_MS)
         if self._run is None and not self.segmenter.busy:

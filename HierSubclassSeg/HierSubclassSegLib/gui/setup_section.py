@@ -56,10 +56,14 @@ class SetupSection:
         self._trial: WorkerTrial | None = None
         self._tried = ""
         self._wanted = False
+        self._made = False
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
-        self._make_widgets()
+        self.widget = qt.QFrame()
+        self.widget.objectName = "setupBanner"
+        self.widget.setFrameShape(qt.QFrame.StyledPanel)
+        self.widget.visible = False
 
     # -- what the page calls ----------------------------------------------------------------------------------------
 
@@ -71,6 +75,7 @@ class SetupSection:
     def show(self) -> None:
         """The user wants to see the setup, whether something is missing or not."""
         self._wanted = True
+        self._make()
         self.other.collapsed = False
         self.widget.visible = True
         self.worker_edit.text = worker.chosen()
@@ -82,6 +87,7 @@ class SetupSection:
         """Find out what the chosen worker has, in a child; the banner appears if something is missing."""
         if self._busy:
             return
+        self._make()
         qt.QSettings().remove(READY_SETTING)
         try:
             command = worker.command()
@@ -263,11 +269,11 @@ class SetupSection:
 
     # -- widgets ----------------------------------------------------------------------------------------------------
 
-    def _make_widgets(self) -> None:
-        self.widget = qt.QFrame()
-        self.widget.objectName = "setupBanner"
-        self.widget.setFrameShape(qt.QFrame.StyledPanel)
-        self.widget.visible = False
+    def _make(self) -> None:
+        """Make what is in the banner: where nothing is missing, nobody needs it."""
+        if self._made:
+            return
+        self._made = True
         column = qt.QVBoxLayout(self.widget)
         column.setContentsMargins(6, 6, 6, 6)
         self.sentence = Message()
