@@ -24,22 +24,15 @@ State = dict[str, tuple[str, tuple[tuple[str, str], ...], bytes]]
 
 def state() -> State:
     """Everything that undo is to restore: each segment's name, tags and voxels."""
-    import vtk
-
-    from HierSubclassSegLib.scene import layers, tree_store
+    from HierSubclassSegLib.scene import layers, status, tags, tree_store
 
     node = tour.page().annotation
+    names = [value for key, value in vars(tags).items() if key.isupper() and isinstance(value, str) and "." in value]
     found: State = {}
     for segment_id, segment in tree_store.segments(node):
-        names: list[str] = []
-        segment.GetTags(names)
-        tags = []
-        for name in names:
-            value = vtk.reference("")
-            segment.GetTag(name, value)
-            tags.append((name, str(value)))
+        said = tuple((name, tags.get_tag(segment, name) or "") for name in (*names, status.TAG, "TerminologyEntry"))
         voxels = np.packbits(layers.read_segment(node, segment_id)).tobytes()
-        found[segment_id] = segment.GetName(), tuple(sorted(tags)), voxels
+        found[segment_id] = segment.GetName(), said, voxels
     return found
 
 
@@ -49,7 +42,7 @@ def difference(one: State, other: State) -> str:
     for key in set(one) & set(other):
         for part, before, after in zip(("name", "tags", "voxels"), one[key], other[key], strict=True):
             if before != after:
-                said.append(f"{part} of {one[key][0]}" + (f": {before} / {after}" if part == "tags" else ""))
+                said.append(f"{part} of {one[key][0]}")
     return "; ".join(said)
 
 
@@ -102,21 +95,30 @@ class Walk:
 
     def undo(self) -> None:
         """Slicer's key."""
-        if self.past:
-            shortcut("Z")
+        if self.past and self.press("Z", self.past):
             self.future.append(self.present)
             self.present = self.past.pop()
-            said = difference(self.present, state())
-            assert not said, f"undo: {said}"
 
     def redo(self) -> None:
         """Slicer's key."""
-        if self.future:
-            shortcut("Y")
+        if self.future and self.press("Y", self.future):
             self.past.append(self.present)
             self.present = self.future.pop()
-            said = difference(self.present, state())
-            assert not said, f"redo: {said}"
+
+    def press(self, key: str, to: list[State]) -> bool:
+        """Press a key until something changes (a stroke that hit nothing is a step of Slicer's, too), and compare."""
+        buttons = tour.page().refine.editor.widget.findChildren("QToolButton")
+        button = next(one for one in buttons if one.objectName == {"Z": "UndoButton", "Y": "RedoButton"}[key])
+        while button.enabled:
+            shortcut(key)
+            now = state()
+            if now != self.present:
+                said = difference(to[-1], now)
+                assert not said, f"{key}: {said}"
+                return True
+        # The history holds so many steps and no more, and a stroke that hits nothing ends what could be redone.
+        to.clear()
+        return False
 
     def take_over(self) -> None:
         """A scope and a confidence."""
@@ -196,14 +198,10 @@ class Walk:
         """Remember the state, if it is another: one undo step is expected for it."""
         wait(0.05)
         now = state()
-        if difference(self.present, now) or self.saved():
+        if now != self.present:
             self.past.append(self.present)
             self.future = []
         self.present = now
-
-    def saved(self) -> bool:
-        """A stroke that changes nothing is an undo step of Slicer's as well."""
-        return False
 
     def locked(self) -> dict[str, np.ndarray]:
         """The voxels of what is locked now."""
