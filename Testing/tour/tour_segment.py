@@ -118,7 +118,7 @@ def hide_a_branch(journey: Journey) -> dict[str, Any]:
 def save_and_open(journey: Journey) -> dict[str, Any]:
     """Save the scene, close it, open it: the tree is back"""
     file = str(Path(slicer.app.temporaryPath) / "tour.mrb")
-    rows = len(page().hierarchy._items)
+    rows = len(page().hierarchy.rows.items)
     assert slicer.util.saveScene(file), "the scene cannot be saved"
     slicer.mrmlScene.Clear()
     wait(0.5)
@@ -126,7 +126,7 @@ def save_and_open(journey: Journey) -> dict[str, Any]:
     slicer.util.loadScene(file)
     wait(1.0)
     assert page().hierarchy.node is not None, "the result is not shown after the scene was opened"
-    assert len(page().hierarchy._items) == rows, f"{rows} rows before, {len(page().hierarchy._items)} after"
+    assert len(page().hierarchy.rows.items) == rows, f"{rows} rows before, {len(page().hierarchy.rows.items)} after"
     Path(file).unlink()
     return {"rows": rows}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Any
 
 import qt
@@ -45,7 +46,9 @@ class Rows:
         self._view = view
         self._editable = editable
         self._written: dict[tuple[str, int], Any] = {}
+        # Drawn once for all rebuilds: a picture takes longer than a row.
         self._pictures: dict[Any, Any] = {}
+        self._swatches: dict[Any, Any] = {}
         self.items: dict[str, Any] = {}
         self.shown: dict[str, str | None] = {}
         self.locked: Collection[str] = ()
@@ -54,7 +57,7 @@ class Rows:
     def clear(self) -> None:
         """No rows."""
         self._view.clear()
-        self.items, self._written, self._pictures = {}, {}, {}
+        self.items, self._written = {}, {}
 
     def build(self, tree: LabelTree, names: Collection[str], unfolded: Collection[str]) -> None:
         """Make rows for the nodes with these names, and for no others."""
@@ -139,23 +142,24 @@ class Rows:
         # What another program called it is known by its alias; another name is the user's own.
         name = node.name if _known(node, given) else given
         color = tuple(segment.GetColor()) if segment is not None else colors.node_color(tree, node)
-        if self._changed(node.name, NAME, (name, color, segment is None, node.path)):
+        # A group of segments needs none of its own.
+        empty = self.shown.get(node.name) is None
+        if self._changed(node.name, NAME, (name, color, empty, node.path)):
             item = self.items[node.name]
             item.setText(NAME, name)
-            item.setToolTip(
-                NAME, node.path if segment is not None else _("{path} (no segment yet)").format(path=node.path)
-            )
-            item.setIcon(NAME, icons.swatch(color))
+            item.setToolTip(NAME, _("{path} (no segment yet)").format(path=node.path) if empty else node.path)
+            if color not in self._swatches:
+                self._swatches[color] = icons.swatch(color)
+            item.setIcon(NAME, self._swatches[color])
             font = item.font(NAME)
-            font.setItalic(segment is None)
+            font.setItalic(empty)
             item.setFont(NAME, font)
 
     def _source(self, name: str, segment: Any) -> None:
         source = (tags.get_tag(segment, tags.SOURCE) or "") if segment is not None else ""
         if self._changed(name, SOURCE, source):
             item = self.items[name]
-            known = {tags.MANUAL: _("manual"), tags.MIXED: _("mixed")}
-            item.setText(SOURCE, _("model") if source.startswith("model:") else known.get(source, source))
+            item.setText(SOURCE, _source_word(source))
             item.setToolTip(SOURCE, source.removeprefix("model:"))
 
     def _picture(self, name: str, column: int, what: tuple[str, Any, str]) -> None:
@@ -192,6 +196,12 @@ def _picture(kind: str, value: Any, ink_name: str) -> tuple[Any, str]:
         "flagged": _("Flagged"),
     }
     return icons.status(value, ink), tips[value]
+
+
+@lru_cache(maxsize=64)
+def _source_word(source: str) -> str:
+    known = {"": "", tags.MANUAL: _("manual"), tags.MIXED: _("mixed")}
+    return _("model") if source.startswith("model:") else known.get(source, source)
 
 
 def _known(node: Node, name: str) -> bool:

@@ -166,10 +166,14 @@ class HierarchySection:
         self.filter.textChanged.connect(self.search)
         self.menu_button = qt.QToolButton()
         self.menu_button.objectName = "hierarchyMenuButton"
-        self.menu_button.text = "⋮"
+        self.menu_button.text = "…"
         self.menu_button.autoRaise = True
         self.menu_button.toolTip = _("More: columns, 3D, colors, label trees")
-        self.menu_button.clicked.connect(self._open_menu)
+        self.menu_button.popupMode = qt.QToolButton.InstantPopup
+        # Kept: a menu that nothing refers to is gone.
+        self._menu = qt.QMenu(self.menu_button)
+        self._menu.aboutToShow.connect(self._fill_menu)
+        self.menu_button.setMenu(self._menu)
         for part in (self.depths, self.filter, self.menu_button):
             row.addWidget(part)
         self.view.objectName = "hierarchyTree"
@@ -188,7 +192,7 @@ class HierarchySection:
             for code in (key.Key_Delete, key.Key_Backspace):
                 self.view.keys[int(code)] = lambda: self._with_selected(self.actions.delete)
             self.view.keys[int(key.Key_Insert)] = lambda: self._with_selected(self.actions.add_subclass)
-        for part in (self.message.widget, self.grouping.widget, self.bar, self.view):
+        for part in (self.message.widget, self.bar, self.grouping.widget, self.view):
             layout.addWidget(part)
 
     def _build(self) -> None:
@@ -203,6 +207,7 @@ class HierarchySection:
         self.grouping.offer(self.node if self.node is not None and self.tree is None else None)
         self.view.visible = self.tree is not None or self.node is None
         self.depths.enabled = self.filter.enabled = self.tree is not None
+        self.bar.visible = self.view.visible
         if self.tree is None:
             return
         tree = self.tree
@@ -356,10 +361,13 @@ class HierarchySection:
         if depth:
             self.show_depth(int(depth))
 
-    def _open_menu(self, *_arguments: object) -> None:
-        menu = qt.QMenu(self.view)
-        fill_section_menu(menu, self)
-        menu.exec_(self.menu_button.mapToGlobal(qt.QPoint(0, self.menu_button.height)))
+    def _fill_menu(self) -> None:
+        # A cleared menu keeps its submenus.
+        for action in self._menu.actions():
+            if action.menu() is not None:
+                action.menu().deleteLater()
+        self._menu.clear()
+        fill_section_menu(self._menu, self)
 
     def _open_row_menu(self, position: Any) -> None:
         name = _name_of(self.view.itemAt(position))
@@ -367,6 +375,7 @@ class HierarchySection:
             menu = qt.QMenu(self.view)
             fill_row_menu(menu, self, name)
             menu.exec_(self.view.viewport().mapToGlobal(position))
+            menu.deleteLater()
 
 
 def _name_of(item: Any) -> str | None:

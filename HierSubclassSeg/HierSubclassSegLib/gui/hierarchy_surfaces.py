@@ -34,6 +34,7 @@ class Surfaces:
         self._section = section
         self.wanted: set[str] = set()
         self._ticks: Ticks[None] | None = None
+        self._look = False
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._step)
@@ -42,11 +43,9 @@ class Surfaces:
         """Show a branch in 3D (None: everything): what is visible of it, now and later."""
         tree = self._section.tree
         if tree is not None:
-            first = not surfaces.in_3d(self._section.node)
+            self._look = not surfaces.in_3d(self._section.node)
             self.wanted |= {node.name for node in tree.top_level} if name is None else {name}
             self.follow()
-            if first:
-                _look_at_it()
 
     def hide(self, name: str | None) -> None:
         """Take a branch (None: everything) out of 3D."""
@@ -76,6 +75,11 @@ class Surfaces:
         """Whether a branch is wanted in 3D, by itself or with what is above it."""
         tree = self._section.tree
         return tree is not None and bool(self.wanted & {name, *(node.name for node in tree.ancestors(name))})
+
+    @property
+    def busy(self) -> bool:
+        """Whether surfaces are being made."""
+        return self._ticks is not None
 
     def follow(self) -> None:
         """Make the surfaces that are wanted and missing."""
@@ -108,6 +112,9 @@ class Surfaces:
             return
         self._cancel()
         self._section.message.say("")
+        if self._look:
+            self._look = False
+            _look_at_it()
         # Something may have been shown or painted in the meantime.
         self.follow()
 

@@ -40,11 +40,19 @@ def states(
     ids = tree_store.segments_by_path(segmentation_node, tree)
     visible = {path: bool(display.GetSegmentVisibility(segment_id)) for path, segment_id in ids.items()}
     found: dict[str, Shown | None] = {}
-    for node in tree.nodes:
-        counted = [visible[other.path] for other in _branch(tree, node) if other.path in ids]
+
+    def look(node: Node) -> list[bool]:
+        """What counts of a branch: one pass over the tree, a list for each node."""
+        below = [one for child in tree.children(node) for one in look(child)]
+        own = [visible[node.path]] if node.path in ids else []
+        counted = own + below
         if depth is not None and node.depth <= depth:
             counted = [visible[other.path] for other in _cut(tree, node, depth, ids)]
         found[node.name] = _state(counted)
+        return own + below
+
+    for top in tree.top_level:
+        look(top)
     return found
 
 
