@@ -131,3 +131,20 @@ def test_a_timer_is_made_to_fire_once_by_its_setter_only() -> None:
         timer.singleShot = True
     timer.setSingleShot(True)
     assert timer.isSingleShot()
+
+
+def test_a_selector_follows_an_attribute_that_a_node_gets_later(app_scene: Any) -> None:
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLSegmentationNode"]
+    selector.noneEnabled = True
+    selector.addAttribute("vtkMRMLSegmentationNode", "Role", "annotation")
+    selector.setMRMLScene(app_scene)
+    node = app_scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "late")
+    selector.setCurrentNode(node)
+    assert selector.currentNode() is None
+    node.SetAttribute("Role", "annotation")
+    selector.setCurrentNode(node)
+    assert selector.currentNode() is node
+    node.RemoveAttribute("Role")
+    assert selector.currentNode() is None
+    selector.setMRMLScene(None)

@@ -9,6 +9,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from HierSubclassSegLib.gui.annotation_start import AnnotationStart
+from HierSubclassSegLib.gui.case_desk import CaseDesk
+from HierSubclassSegLib.gui.cases_section import CasesSection
+from HierSubclassSegLib.gui.export_section import ExportSection
 from HierSubclassSegLib.gui.hierarchy_section import HierarchySection
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.gui.parameters import PanelParameters
@@ -20,7 +23,7 @@ class AnnotatePage:
     """Makes and edits annotations; see :class:`~HierSubclassSegLib.gui.page.Page`.
 
     Attributes:
-        hierarchy, refine: the sections.
+        cases, hierarchy, refine, export: the sections.
         sections: all that follow the annotation, in the order in which they are told of another one.
         begin: the box for a new annotation.
         selector: the annotations of the scene.
@@ -34,7 +37,11 @@ class AnnotatePage:
         self._gui_tag: int | None = None
         self.hierarchy = HierarchySection(editable=True, on_selected=self._node_picked)
         self.refine = RefineSection(self._session_changed, self.hierarchy.select)
-        self.sections: list[Any] = [self.refine]
+        desk = CaseDesk()
+        self.export = ExportSection(desk, self._find_dataset, self._case_saved, self.reconcile)
+        self.cases = CasesSection(desk, self.set_annotation, self.export.save_case)
+        # Refine first: it restores what the user saw before a case goes.
+        self.sections: list[Any] = [self.refine, self.cases, self.export]
         self.begin = AnnotationStart(self._created, self.set_annotation)
         self.selector = slicer.qMRMLNodeComboBox()
         self.message = Message()
@@ -81,6 +88,7 @@ class AnnotatePage:
             self._parameters.disconnectGui(self._gui_tag)
         self._parameters, self._gui_tag = parameters, None
         self.refine.set_parameters(parameters)
+        self.cases.set_parameters(parameters)
         if parameters is None:
             self._let_go()
             return
@@ -142,14 +150,23 @@ class AnnotatePage:
         row.addWidget(qt.QLabel(_("Annotation:")))
         row.addWidget(self.selector, 1)
         row.addWidget(self.new)
+        layout.addWidget(self.cases.widget)
         layout.addLayout(row)
         layout.addWidget(self.message.widget)
         layout.addWidget(self.begin.widget)
         layout.addWidget(self.hierarchy.widget, 1)
         layout.addWidget(self.refine.widget)
+        layout.addWidget(self.export.widget)
+
+    def _find_dataset(self, node: Any) -> bool:
+        """Ask for a dataset to save an annotation to, or make one."""
+        return self.cases.ask_folder(node)
+
+    def _case_saved(self) -> None:
+        self.cases.refresh()
 
     def _new_clicked(self) -> None:
-        if self.begin.widget.visible:
+        if self.begin.asking:
             self.begin.hide()
         else:
             self.begin.ask(self._parameters.result if self._parameters is not None else None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from HierSubclassSegLib.scene import annotation, export, geometry
+from HierSubclassSegLib.scene import annotation, export, geometry, labelmaps
 from HierSubclassSegLib.scene.ticks import Steps, finish
 
 
@@ -39,6 +39,8 @@ class ExportSummary:
     Attributes:
         nodes: one entry a node that at least one voxel carries, in the tree's order.
         fine_ml, coarse_ml, unlabelled_ml: volumes; background counts as fine.
+        background_ml: the part of ``fine_ml`` that is background.
+        structure_slices: slices with a fine voxel that is not background.
         fine_slices, coarse_slices, unlabelled_slices: slices that hold at least one such voxel.
         total_slices: slices along :attr:`axis`.
         axis: the axis of the stored array along which slices are counted.
@@ -57,6 +59,8 @@ class ExportSummary:
     axis: int
     slices_complete: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
+    background_ml: float = 0.0
+    structure_slices: int = 0
 
 
 def summarize_export(
@@ -110,6 +114,8 @@ def summary_steps(
                 )
             )
     leaves = counts[:, tree.leaf_values].sum(axis=1)
+    background = labelmaps.background_of(tree)
+    known = counts[:, background.value] if background is not None else np.zeros(len(counts), dtype=np.int64)
     inner = counts[:, [node.value for node in tree.nodes if not tree.is_leaf(node)]].sum(axis=1)
     nothing = counts[:, tree.unlabelled]
     if not int(leaves.sum() + inner.sum()):
@@ -126,4 +132,6 @@ def summary_steps(
         axis=axis,
         slices_complete=tuple(complete),
         notes=tuple(notes),
+        background_ml=float(known.sum()) * grid.voxel_ml,
+        structure_slices=int((leaves > known).sum()),
     )

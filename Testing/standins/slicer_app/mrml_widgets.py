@@ -132,16 +132,19 @@ class qMRMLNodeComboBox(QWidget):
     def _changed(self, *_: Any) -> None:
         self._refresh()
 
-    def _shown(self, node: Any) -> bool:
+    def _of_type(self, node: Any) -> bool:
         state = self._standin
         if node is None or (node.GetHideFromEditors() and not state["showHidden"]):
             return False
         kinds = [kind for kind in state["nodeTypes"] if node.IsA(kind)]
         if not kinds or (not state["showChildNodeTypes"] and node.GetClassName() not in kinds):
             return False
-        if any(node.IsA(kind) for kind in state["hideChildNodeTypes"]):
+        return not any(node.IsA(kind) for kind in state["hideChildNodeTypes"])
+
+    def _shown(self, node: Any) -> bool:
+        if not self._of_type(node):
             return False
-        for kind, name, value in state["attributes"]:
+        for kind, name, value in self._standin["attributes"]:
             found = node.GetAttribute(name)
             if node.IsA(kind) and (found is None or (value is not None and found != str(value))):
                 return False
@@ -154,10 +157,12 @@ class qMRMLNodeComboBox(QWidget):
         if scene is not None and scene.IsBatchProcessing():
             return
         count = scene.GetNumberOfNodes() if scene is not None else 0
-        nodes = [node for node in (scene.GetNthNode(i) for i in range(count)) if self._shown(node)]
-        for node, tag in [state["watched"].pop(i) for i in set(state["watched"]) - {n.GetID() for n in nodes}]:
+        # A node that does not have a wanted attribute yet may get it: the model follows all visible nodes.
+        possible = [node for node in (scene.GetNthNode(i) for i in range(count)) if self._of_type(node)]
+        nodes = [node for node in possible if self._shown(node)]
+        for node, tag in [state["watched"].pop(i) for i in set(state["watched"]) - {n.GetID() for n in possible}]:
             node.RemoveObserver(tag)
-        for node in nodes:
+        for node in possible:
             if node.GetID() not in state["watched"]:
                 tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._renamed)
                 state["watched"][node.GetID()] = (node, tag)

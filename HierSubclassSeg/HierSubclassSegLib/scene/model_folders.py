@@ -1,0 +1,63 @@
+"""Surface models of a segmentation, in one subject-hierarchy folder a superclass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from HierSubclassSegLib.scene import annotation, labelmaps, lattice, layers, tags, tree_store
+from HierSubclassSegLib.scene.ticks import Steps
+
+
+def model_steps(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Steps[list[Any]]:
+    """Make models of all segments that have voxels, one superclass a step; the background gets none.
+
+    Making a surface is Slicer's own and takes seconds for a large structure.
+
+    Returns:
+        The models.  Their folders lie in one folder, beside the segmentation.
+
+    Raises:
+        SceneError: the segmentation has no label tree, nothing in it, or Slicer cannot make a surface.
+    """
+    tree = annotation.tree_of(segmentation_node)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(segmentation_node.GetScene())
+    ids = tree_store.segments_by_path(segmentation_node, tree)
+    background = labelmaps.background_of(tree)
+    wanted = []
+    for top in tree.top_level:
+        branch = [ids[node.path] for node in (top, *tree.descendants(top)) if node.path in ids and node != background]
+        branch = [segment_id for segment_id in branch if _has_voxels(segmentation_node, segment_id)]
+        if branch:
+            wanted.append((top, branch))
+        yield 0.0
+    if not wanted:
+        raise tags.SceneError(f"'{segmentation_node.GetName()}' has nothing to make models of; paint something first.")
+    item = hierarchy.GetItemByDataNode(segmentation_node)
+    above = hierarchy.GetItemParent(item) if item else hierarchy.GetSceneItemID()
+    folder = hierarchy.CreateFolderItem(above, f"{segmentation_node.GetName()} models")
+    models: list[Any] = []
+    for index, (top, branch) in enumerate(wanted):
+        inner = hierarchy.CreateFolderItem(folder, top.name)
+        names = vtk.vtkStringArray()
+        for segment_id in branch:
+            names.InsertNextValue(segment_id)
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        if not logic.ExportSegmentsToModels(segmentation_node, names, inner):
+            raise tags.SceneError(
+                f"'{segmentation_node.GetName()}': Slicer cannot make the models of '{top.name}'; its log says why."
+            )
+        found = vtk.vtkIdList()
+        hierarchy.GetItemChildren(inner, found)
+        models += [hierarchy.GetItemDataNode(found.GetId(number)) for number in range(found.GetNumberOfIds())]
+        yield (index + 1) / len(wanted)
+    return models
+
+
+def _has_voxels(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> bool:
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    array, _lower = lattice.view(layers.label_map(segment))
+    return bool(array.size) and bool(np.any(array == segment.GetLabelValue()))
