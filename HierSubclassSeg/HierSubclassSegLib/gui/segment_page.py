@@ -42,7 +42,7 @@ class SegmentPage:
         self.inputs = InputSection(self._inputs_changed)
         self.segment = SegmentSection(self._segmented, self._device_chosen, self._worker_lacks, self._show_setup)
         self.setup = SetupSection(self.segment.renew_worker, self.segment.options.set_hint)
-        self.hierarchy = HierarchySection()
+        self.hierarchy = HierarchySection(on_imported=lambda node: self.result.setCurrentNode(node))
         self.result = slicer.qMRMLNodeComboBox()
         self.edit_button = qt.QPushButton(_("Edit"))
         self._make_widgets()
