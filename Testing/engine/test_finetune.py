@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,27 @@ def test_the_presets_are_valid_and_replay_by_default() -> None:
         assert config.losses.keep > 0
         assert config.freeze == "auto"
         assert config.validation.slices > 0
+
+
+def test_a_background_training_waits_for_a_prediction(
+    start: Bundle, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIERSEG_HOME", str(tmp_path / "home"))
+    stages: list[str] = []
+    with contextlib.ExitStack() as prediction:
+        prediction.enter_context(courtesy.predicting())
+
+        def watch(status: dict[str, Any]) -> None:
+            stages.append(status["stage"])
+            if status["stage"] == "waiting":
+                assert status["iteration"] == 0, "it waits before it begins"
+                prediction.close()
+
+        result = train(
+            data, tmp_path / "run", FEW, init=start, threads=1, device="cpu", background=True, progress=watch
+        )
+    assert result.state == "finished"
+    assert stages.count("waiting") == 1
 
 
 def test_background_work_gives_way_to_a_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,9 @@ def test_a_run_is_started_followed_and_found_again(
     widget.parent.resize(400, 900)
     screenshot(widget.parent, "running")
     folder = section.run.folder
+    page.setup.begin()
+    assert "A training is running on this device" in page.setup.message.text
+    assert len(runs.find_runs()) == 1
     # Another module, and the scene is left as it was.
     plots = ("vtkMRMLPlotChartNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotViewNode", "vtkMRMLTableNode")
     widget.exit()

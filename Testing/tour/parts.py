@@ -29,6 +29,7 @@ PARTS: dict[str, Part] = {
     "segment": Part("tour_segment.py"),
     "refine": Part("tour_refine.py"),
     "hierarchy": Part("tour_hierarchy.py"),
+    "train": Part("tour_train.py", seconds=600),
     "exits-effect": Part("exits.py", arguments=("effect",)),
     "exits-run": Part("exits.py", arguments=("run",)),
     "exits-training": Part("exits.py", arguments=("training",), outlives="hierseg train"),

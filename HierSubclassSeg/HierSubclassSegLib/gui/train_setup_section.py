@@ -42,7 +42,7 @@ class TrainSetupSection:
         self._started, self._changed, self._find_devices, self._resized = started, changed, devices, resized
         self._models = models.Models({}, ())
         self._dataset: Dataset | None = None
-        self._filling = False
+        self._filling = self._by_user = False
         self._make_widgets()
         self._later = qt.QTimer()
         self._later.setSingleShot(True)
@@ -124,12 +124,19 @@ class TrainSetupSection:
         self.button.enabled = self._dataset is not None and self.bundle is not None and not sentence
         self._say_time()
         self._resized()
+        if self._by_user and self._dataset is not None:
+            self._by_user = False
+            self._changed()
 
     def begin(self) -> None:
         """Start a training that outlives Slicer."""
         self.look()
         bundle, dataset = self.bundle, self._dataset
         if not self.button.enabled or bundle is None or dataset is None:
+            return
+        if self._is_taken(self.device):
+            self.message.say(_("A training is running on this device: stop it, or wait until it is done."), error=True)
+            self._resized()
             return
         arguments = ["--quiet", "--background", "--device", self.device]
         if not self.keep.checked:
@@ -165,6 +172,11 @@ class TrainSetupSection:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
+    def _is_taken(self, device: str) -> bool:
+        """Whether a run that the module started is alive on a device."""
+        live = [run for known in runs.find_runs() if not (run := TrainingRun(known.folder)).status().ended]
+        return any((run.launch.get("info") or {}).get("device") == device for run in live)
+
     def _objection(self, dataset: Dataset) -> str:
         """Why nothing can be learned from a dataset; empty if something can."""
         if not any(case.label is not None for case in dataset.cases("training")):
@@ -195,8 +207,7 @@ class TrainSetupSection:
 
     def _path_changed(self, *_arguments: object) -> None:
         self._later.start()
-        if not self._filling:
-            self._changed()
+        self._by_user = not self._filling
 
     def _start_chosen(self, *_arguments: object) -> None:
         if not self._filling:

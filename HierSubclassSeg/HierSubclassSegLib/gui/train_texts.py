@@ -118,7 +118,14 @@ def reference(history: History) -> str:
 
 def warning(history: History) -> str:
     """What the run said of its data that its owner should know; what is held out is said by :func:`reference`."""
-    told = ("held out", "left for validation", "keep their output weights", "trunk was copied", "start from")
+    told = (
+        "held out",
+        "left for validation",
+        "keep their output weights",
+        "trunk was copied",
+        "start from",
+        "nothing is mixed",
+    )
     return next((note for note in history.notes if not any(words in note for words in told)), "")
 
 
