@@ -34,6 +34,11 @@ sys.pyside6_option_python_enum = 0x07  # type: ignore[attr-defined]
 
 from PySide6 import QtCore, QtGui, QtWidgets  # noqa: E402
 
+if sys.version_info < (3, 12):
+    # PySide6 gives back a reference to None that it never took, at each call that returns None.  From Python 3.12 on
+    # None lives forever; before, a process that makes some thousand calls ends in "deallocating None".
+    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+
 MODULES = (QtCore, QtGui, QtWidgets)
 _generic_setattr = ctypes.pythonapi.PyObject_GenericSetAttr
 _generic_setattr.argtypes = [ctypes.py_object, ctypes.py_object, ctypes.py_object]
