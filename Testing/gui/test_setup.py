@@ -196,3 +196,30 @@ def test_wheels_come_from_a_folder(
     setup.wheels.click()
     wait_for(lambda: setup._installer is None, 30)
     assert "--no-index --find-links" in setup.log.plainText
+
+
+def test_a_card_that_torch_cannot_use_is_told_now_and_the_next_time(
+    opened: Callable[..., SetupSection],
+    odd_python: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    wait_for: Callable[..., None],
+) -> None:
+    names = {setup_section.setup.split_requirement(line)[0] for line in requirements()}
+    versions = {setup_section.setup.normalized(name): "9999" for name in names}
+    versions |= {"monai": "1.6.1"}
+    torch = {"installed": True, "version": "2.8.0", "cuda": "", "devices": []}
+    python = odd_python(says(torch=torch, versions=versions, graphics=[{"name": "NVIDIA A100"}]))
+    monkeypatch.setattr(worker, "own_python", lambda: python)
+    setup = opened(known=False)
+    wait_for(lambda: setup.report is not None, 30)
+    assert setup.report.ready, setup.report.sentence
+    again = open_panel()
+    options = again.panel.segment_page.segment.options
+    options.widget.collapsed = False
+    assert "NVIDIA A100 is there, but this torch is built without CUDA" in options.hint.text
+    assert again.panel.segment_page.setup.report is None
+    again.cleanup()
+
+
+def requirements() -> list[str]:
+    return setup_section.setup.load_requirements(setup_section.REQUIREMENTS)

@@ -30,6 +30,7 @@ class RunOptions:
 
     Attributes:
         widget: the collapsible section.
+        facts, more_facts: give further lines for a report.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class RunOptions:
         self._device_chosen, self._unfolded, self._set_up = device_chosen, unfolded, set_up
         self.device = "auto"
         self.facts: Callable[[], list[str]] = list
+        self.more_facts: Callable[[], list[str]] = list
         self._worker: Mapping[str, Any] = {}
         self._volume: Any = None
         self._hint = ""
@@ -102,6 +104,7 @@ class RunOptions:
             *[f"device: {dict(entry)}" for entry in said.get("devices", ())],
             f"device chosen: {self.device}",
             *self.facts(),
+            *self.more_facts(),
             *self._lines,
         ]
 

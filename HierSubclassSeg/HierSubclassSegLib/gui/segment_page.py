@@ -42,8 +42,9 @@ class SegmentPage:
         self.inputs = InputSection(self._inputs_changed)
         self.segment = SegmentSection(self._segmented, self._device_chosen, self._worker_lacks, self._show_setup)
         self.setup = SetupSection(self.segment.renew_worker, self.segment.options.set_hint)
-        self.hierarchy = HierarchySection(on_imported=lambda node: self.result.setCurrentNode(node))
+        self.segment.options.more_facts = self.setup.diagnostics
         self.result = slicer.qMRMLNodeComboBox()
+        self.hierarchy = HierarchySection(on_imported=self.result.setCurrentNode)
         self.edit_button = qt.QPushButton(_("Edit"))
         self._make_widgets()
 

@@ -31,6 +31,8 @@ from HierSubclassSegLib.gui.setup_steps import Installer, pytorch_extension
 
 READY_SETTING = "HierSubclassSeg/Ready"
 """What was found to be complete: the worker's command line and hierseg's release."""
+HINT_SETTING = "HierSubclassSeg/Hint"
+"""What kept a graphics card from being used when that was found."""
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 POLL_MS = 100
 
@@ -69,7 +71,11 @@ class SetupSection:
 
     def enter(self) -> None:
         """Look at what is there, unless it was complete the last time or is being looked at."""
-        if self.report is None and not self._busy and _remembered() != _identity():
+        if self.report is not None or self._busy:
+            return
+        if _setting(READY_SETTING) == _identity():
+            self._hint(_setting(HINT_SETTING))
+        else:
             self.look()
 
     def show(self) -> None:
@@ -106,6 +112,10 @@ class SetupSection:
             self._try(worker.chosen())
         self._show_state()
 
+    def diagnostics(self) -> list[str]:
+        """What the last look has found, for a report."""
+        return self.report.diagnostics().splitlines() if self.report is not None else []
+
     def close(self) -> None:
         """Stop all children."""
         self._timer.stop()
@@ -133,7 +143,9 @@ class SetupSection:
         else:
             report = setup.read_report(python, setup.load_requirements(REQUIREMENTS), out, err, code)
         self.report = report
-        self._hint(report.hint if report.ready else "")
+        hint = report.hint if report.ready else ""
+        qt.QSettings().setValue(HINT_SETTING, hint)
+        self._hint(hint)
         self.log.appendPlainText(report.diagnostics())
         self._plan = InstallPlan()
         if report.ready:
@@ -348,8 +360,9 @@ def _identity() -> str:
     try:
         return f"{' '.join(worker.command())} {hierseg.__version__}"
     except HiersegError:
-        return ""
+        # Equal to nothing that was ever remembered.
+        return "?"
 
 
-def _remembered() -> str:
-    return str(qt.QSettings().value(READY_SETTING) or "?")
+def _setting(name: str) -> str:
+    return str(qt.QSettings().value(name) or "")

@@ -66,7 +66,7 @@ def create_prediction(
 class PredictionImport(Ticks[slicer.vtkMRMLSegmentationNode]):
     """:func:`create_prediction` in ticks, for a timer of the GUI; arguments and errors as there.
 
-    The scene is touched by the last two pieces only.  Cancelled, or if the volume has left the scene in the meantime
+    The scene is touched by the last pieces only.  Cancelled, or if the volume has left the scene in the meantime
     (closed, deleted), nothing appears: ``cancelled`` is True and ``result`` None.
 
     >>> importing = PredictionImport([volume], tree, labels, bundle_id="brain@1")      # doctest: +SKIP
@@ -148,7 +148,9 @@ def _steps(
         added.append(node)
         node.SetAttribute(tree_store.ROLE, "prediction")
         node.SetAttribute(MODEL, bundle_id)
+        yield 1.0
         labelmaps.add_layers(node, tree, layers, tags.model_source(bundle_id))
+        yield 1.0
         if image is not None:
             node.SetNodeReferenceID(CONFIDENCE, added[0].GetID())
         style(node, tree)
