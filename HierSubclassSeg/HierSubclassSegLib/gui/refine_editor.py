@@ -97,7 +97,7 @@ class RefineEditor:
     def start(self) -> None:
         """Strokes can be made in the views."""
         left_out = [translate("qSlicerSegmentEditorPaintEffect", text) for text in _OPTIONS_LEFT_OUT]
-        for box in self.widget.findChildren("QCheckBox"):
+        for box in self.widget.findChildren(qt.QCheckBox):
             if box.text in left_out:
                 box.visible = False
         self.widget.visible = True
@@ -143,7 +143,7 @@ class RefineEditor:
         self.widget.setMRMLScene(None)
 
     def _list(self) -> None:
-        table = next(iter(self.widget.findChildren("qMRMLSegmentsTableView")), None)
+        table = next(iter(slicer.util.findChildren(self.widget, className="qMRMLSegmentsTableView")), None)
         segmentation_node = self.widget.segmentationNode()
         if table is None or segmentation_node is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import qt
@@ -20,6 +21,7 @@ from HierSubclassSegLib.gui.refine_takeover import RefineTakeOver
 from HierSubclassSegLib.gui.refine_view import SeenWhileRefining
 from HierSubclassSegLib.scene import prediction, refine_takeover, tags, tree_store
 from HierSubclassSegLib.scene.painting import RefineSession
+from HierSubclassSegLib.scene.reconcile import Outside
 
 
 class RefineSection:
@@ -132,17 +134,15 @@ class RefineSection:
         try:
             outside = self._question.answer(self.annotation)
             if outside is not None:
-                self.session.enter(name, outside=outside)
-                self._seen = SeenWhileRefining(self.session, self._children())
-                self._need_children(self.session)
+                self._enter(self.session, name, outside)
         except HiersegError as error:
             self.stop()
             self.message.say(error.sentence, error=True, tip=error.hint)
         if not self.session.refining:
             self._show_state()
             return False
-        self._seen = self._seen or SeenWhileRefining(self.session, self._children())
-        self._seen.show()
+        if self._seen is not None:
+            self._seen.show()
         self.editor.start()
         self.slices.start(self.annotation)
         self.take_over.start(self.annotation)
@@ -256,24 +256,19 @@ class RefineSection:
         if self.session is not None and self.session.refining:
             self.session.after_stroke()
 
-    def _need_children(self, session: RefineSession) -> None:
-        """Segments for the children that have none, as one undo step, and one of them selected."""
-        tree, children = session.tree, self._children()
-        lacking = [name for name in children if tree_store.segment_id_of(self.annotation, tree.node(name)) is None]
-        chosen = session.selected
-        if lacking:
-            with session.step():
-                for name in lacking:
-                    session.select(name)
-        if chosen is None or chosen.name not in children:
-            session.select(children[0])
-        else:
-            session.select(chosen)
-
-    def _children(self) -> list[str]:
-        if self.session is None:
-            return []
-        return [child.name for child in self.session.tree.children(self.session.refined)]
+    def _enter(self, session: RefineSession, name: str | None, outside: Outside) -> None:
+        """Enter a node, make the segments that it and its children lack, all in one undo step, and select a child."""
+        tree, node = session.tree, None if name is None else session.tree.node(name)
+        children = [child.name for child in tree.children(node)]
+        there = tree_store.segments_by_path(self.annotation, tree)
+        lacking = [child for child in children if tree.node(child).path not in there]
+        with session.step() if lacking or (node is not None and node.path not in there) else nullcontext():
+            session.enter(name, outside=outside)
+            self._seen = SeenWhileRefining(session, children)
+            for child in lacking:
+                session.select(child)
+            chosen = session.selected
+            session.select(children[0] if lacking or chosen is None or chosen.name not in children else chosen)
 
     def _name_of_refined(self) -> str | None:
         """The node that is refined, "" for the top level; None outside Refine."""

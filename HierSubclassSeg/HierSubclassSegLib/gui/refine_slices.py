@@ -11,8 +11,9 @@ from slicer.i18n import tr as _
 
 from hierseg.errors import HiersegError
 from hierseg.labeltree import LabelTree, Node
+from HierSubclassSegLib.gui import slice_views
 from HierSubclassSegLib.gui.message import Message
-from HierSubclassSegLib.scene import marks, slices
+from HierSubclassSegLib.scene import marks, prediction, slices
 
 NEXT, PREVIOUS, COMPLETE = "N", "Shift+N", "C"
 """The keys; none of them is used by the slice views or the Segment Editor."""
@@ -42,7 +43,7 @@ class RefineSlices:
         """Follow the slice views."""
         self.stop()
         self._node = annotation
-        names = list(slicer.app.layoutManager().sliceViewNames())
+        names = slice_views.names()
         shown = self.view.currentText
         blocked = self.view.blockSignals(True)
         self.view.clear()
@@ -50,7 +51,7 @@ class RefineSlices:
         self.view.currentIndex = max(0, self.view.findText(shown))
         self.view.blockSignals(blocked)
         for name in names:
-            self._observe(self._slice_node(name), "ModifiedEvent", self._start_later)
+            self._observe(slice_views.slice_node(name), "ModifiedEvent", self._start_later)
         self._observe(annotation, "ModifiedEvent", self._start_later)
         crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         if crosshair is not None:
@@ -90,14 +91,14 @@ class RefineSlices:
     def rotate(self) -> None:
         """Turn the view so that it shows slices of the stored array."""
         volume = self._volume()
-        slice_node = self._slice_node(self.view.currentText)
+        slice_node = slice_views.slice_node(self.view.currentText)
         if slice_node is not None and volume is not None:
             slice_node.RotateToVolumePlane(volume)
         self.update()
 
     def here(self) -> tuple[int, int] | None:
         """The axis and the index of the slice that the view shows; None if it shows none."""
-        slice_node = self._slice_node(self.view.currentText)
+        slice_node = slice_views.slice_node(self.view.currentText)
         if self._node is None or slice_node is None:
             return None
         try:
@@ -109,7 +110,7 @@ class RefineSlices:
         """Say what the view shows."""
         if self._node is None:
             return
-        slice_node = self._slice_node(self.view.currentText)
+        slice_node = slice_views.slice_node(self.view.currentText)
         place = self.here()
         oblique = place is None and slice_node is not None and slices.shown_axis(self._node, slice_node) is None
         self.turn.visible = oblique
@@ -177,7 +178,7 @@ class RefineSlices:
         return button
 
     def _go(self, direction: int) -> None:
-        slice_node = self._slice_node(self.view.currentText)
+        slice_node = slice_views.slice_node(self.view.currentText)
         if self._node is None or slice_node is None:
             return
         axis = slices.shown_axis(self._node, slice_node)
@@ -206,15 +207,8 @@ class RefineSlices:
             marks.set_slice_complete(self._node, *place, self._refined()[1], bool(checked))
 
     def _volume(self) -> Any:
-        from HierSubclassSegLib.scene import prediction
-
         volumes = prediction.volumes_of(self._node) if self._node is not None else []
         return volumes[0] if volumes else None
-
-    @staticmethod
-    def _slice_node(name: str) -> Any:
-        widget = slicer.app.layoutManager().sliceWidget(name) if name else None
-        return widget.mrmlSliceNode() if widget is not None else None
 
     def _observe(self, source: Any, event: Any, called: Callable[..., None]) -> None:
         self._observed.append((source, source.AddObserver(event, called)))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
+from HierSubclassSegLib.gui import slice_views
 from HierSubclassSegLib.scene import prediction
 from HierSubclassSegLib.scene.annotation import prediction_of
 from HierSubclassSegLib.scene.refine_takeover import Component, OneSlice, Scope
@@ -125,9 +125,8 @@ class PlacePicker:
     def start(self) -> None:
         """Await a click."""
         self.stop()
-        manager = slicer.app.layoutManager()
-        for name in manager.sliceViewNames():
-            self._watch(manager.sliceWidget(name))
+        for name in slice_views.names():
+            self._watch(name)
         self._waiting_changed(True)
 
     def stop(self) -> None:
@@ -138,13 +137,15 @@ class PlacePicker:
             self._observed = []
             self._waiting_changed(False)
 
-    def _watch(self, widget: Any) -> None:
-        interactor = widget.sliceView().interactorStyle().GetInteractor()
+    def _watch(self, name: str) -> None:
+        interactor, slice_node = slice_views.interactor(name), slice_views.slice_node(name)
+        if interactor is None:
+            return
         tag: list[int] = []
 
         def clicked(_caller: Any, _event: str) -> None:
             x, y = interactor.GetEventPosition()
-            right, anterior, superior, _one = widget.mrmlSliceNode().GetXYToRAS().MultiplyDoublePoint((x, y, 0.0, 1.0))
+            right, anterior, superior, _one = slice_node.GetXYToRAS().MultiplyDoublePoint((x, y, 0.0, 1.0))
             # The click is ours: no effect paints, no view pans.
             interactor.GetCommand(tag[0]).AbortFlagOn()
             # Not from within the event: its observers are about to go.
