@@ -107,7 +107,7 @@ def test_a_killed_run_has_failed_and_can_be_started_again(begin: Callable[..., T
     os.killpg(status.pid, signal.SIGKILL)
     status = wait_for(run, lambda status: status.ended)
     assert status.state == "failed"
-    assert "killed, or memory ran out" in status.message
+    assert "killed, memory ran out" in status.message
     assert "resume" in status.message
     assert status.seconds_left is None
     assert wait_for(begin("finishes", resume=True), lambda status: status.ended).state == "finished"

@@ -73,6 +73,9 @@ def test_slices_are_held_out_and_the_start_model_is_measured_on_them(
     assert before["scores"]["tumor"] is not None
     after = events(tmp_path / "run", "validation")[-1]
     assert after["scores"]["rim"] is not None
+    subclasses = [after["scores"][name] for name in ("core", "edema")]
+    assert after["known"] == pytest.approx(sum(subclasses) / 2), "compared on what both models know"
+    assert before["score"] == pytest.approx(sum(before["scores"][name] for name in ("core", "edema")) / 2)
     used = json.loads((tmp_path / "run" / "dataset.json").read_text(encoding="utf-8"))
     held = used["held_slices"]["only"]
     assert held["axis"] == 1
@@ -114,6 +117,9 @@ def test_a_resumed_fine_tuning_needs_no_start_bundle(start: Bundle, data: Datase
     train(data, tmp_path / "run", FEW, init=start, threads=1, device="cpu")
     result = train(data, tmp_path / "run", {**FEW, "iterations": 4}, resume=True, threads=1, device="cpu")
     assert result.iterations == 4
+    # The panel's "go on" gives the run's own command again, the start bundle included.
+    more = {**FEW, "iterations": 5}
+    assert train(data, tmp_path / "run", more, init=start, resume=True, threads=1, device="cpu").iterations == 5
     assert len(events(tmp_path / "run", "baseline")) == 1
 
 

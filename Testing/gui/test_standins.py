@@ -148,3 +148,11 @@ def test_a_selector_follows_an_attribute_that_a_node_gets_later(app_scene: Any) 
     node.RemoveAttribute("Role")
     assert selector.currentNode() is None
     selector.setMRMLScene(None)
+
+
+def test_a_button_box_gets_its_buttons_by_the_setter_only(app_scene: Any) -> None:
+    wanted = qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel
+    assert qt.QDialogButtonBox(wanted).button(qt.QDialogButtonBox.Ok) is None
+    box = qt.QDialogButtonBox()
+    box.setStandardButtons(wanted)
+    assert box.button(qt.QDialogButtonBox.Ok) is not None

@@ -115,7 +115,7 @@ def test_a_run_is_started_followed_and_found_again(
     assert [slicer.mrmlScene.GetNumberOfNodesByClass(kind) for kind in plots] == [0, 0, 0, 0]
     widget.enter()
     slicer.app.processEvents()
-    assert [slicer.mrmlScene.GetNumberOfNodesByClass(kind) for kind in plots] == [1, 2, 1, 2]
+    assert [slicer.mrmlScene.GetNumberOfNodesByClass(kind) for kind in plots] == [1, 3, 1, 3]
     slicer.mrmlScene.Clear(0)
     slicer.app.processEvents()
     assert section.run.folder == folder, "a run has nothing to do with the scene"

@@ -49,23 +49,23 @@ class History:
         run: whose.
         losses: (iteration, total loss).
         scores: (iteration, score), the score being a mean Dice, 0 to 1.
+        known: the same of the structures alone that the starting model knows; empty if nothing is compared with it.
         what: what the score is the mean of.
         baseline: what the starting model scores on the same reference; None if nothing is held out.
         best: the event of the best validation so far.
         start: the event of the latest start.
         notes: what the run said about its data.
-        generation: changes when the curves begin anew.
     """
 
     run: TrainingRun
     losses: list[tuple[int, float]] = field(default_factory=list)
     scores: list[tuple[int, float]] = field(default_factory=list)
+    known: list[tuple[int, float]] = field(default_factory=list)
     what: str = ""
     baseline: dict[str, Any] | None = None
     best: dict[str, Any] | None = None
     start: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    generation: int = 0
     _position: int = 0
     _times: list[tuple[float, int]] = field(default_factory=list)
 
@@ -74,8 +74,7 @@ class History:
         events, position = self.run.events(self._position)
         if position < self._position:
             # The file was written anew: so was the run.
-            self.losses, self.scores, self.baseline, self.best = [], [], None, None
-            self.generation += 1
+            self.losses, self.scores, self.known, self.baseline, self.best = [], [], [], None, None
         self._position = position
         for event in events:
             self._take(event)
@@ -121,15 +120,16 @@ class History:
             self.what = str(event.get("what") or "")
             if (score := _real(event.get("score"))) is not None:
                 self.scores.append((iteration, score))
+            if (score := _real(event.get("known"))) is not None:
+                self.known.append((iteration, score))
             if event.get("best"):
                 self.best = dict(event)
 
     def _begin(self, event: Mapping[str, Any], iteration: int) -> None:
         """A process started, at the beginning or from a checkpoint: what lies behind that is done again."""
-        if any(at > iteration for at, _ in (*self.losses, *self.scores)):
-            self.generation += 1
-        self.losses = [point for point in self.losses if point[0] <= iteration]
-        self.scores = [point for point in self.scores if point[0] <= iteration]
+        self.losses, self.scores, self.known = (
+            [point for point in points if point[0] <= iteration] for points in (self.losses, self.scores, self.known)
+        )
         self.start, self.notes, self._times = dict(event), [], []
 
 

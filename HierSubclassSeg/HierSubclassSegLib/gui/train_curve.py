@@ -69,8 +69,8 @@ class TrainCurve:
             self.choice.currentIndex = 0 if len(history.scores) > 1 else 1
         if self.choice.itemData(self.choice.currentIndex) == SCORE:
             baseline = history.baseline.get("score") if history.baseline is not None else None
-            points = [(iteration, 100.0 * score) for iteration, score in history.scores]
-            self._draw(points, [], None if baseline is None else 100.0 * float(baseline))
+            points, known = ([(at, 100.0 * score) for at, score in found] for found in (history.scores, history.known))
+            self._draw(points, [], None if baseline is None else 100.0 * float(baseline), known)
         else:
             self._draw([], history.losses, None)
 
@@ -98,28 +98,38 @@ class TrainCurve:
         self._show()
 
     def _draw(
-        self, scores: Sequence[tuple[int, float]], losses: Sequence[tuple[int, float]], baseline: float | None
+        self,
+        scores: Sequence[tuple[int, float]],
+        losses: Sequence[tuple[int, float]],
+        baseline: float | None,
+        known: Sequence[tuple[int, float]] = (),
     ) -> None:
-        what = (tuple(scores), len(losses), losses[-1] if losses else None, baseline)
+        what = (tuple(scores), len(losses), losses[-1] if losses else None, baseline, tuple(known))
         if what == self._drawn or (not self.nodes and not scores and not losses):
             return
         self._drawn = what
         self._make_nodes()
         points = (scores or losses) if len(scores or losses) >= _LEAST else []
+        # With new structures the mean of all cannot be compared with the starting model's, which lacks them.
+        known = known if len(known) >= _LEAST and list(known) != list(points) else []
         self._fill("points", points)
+        self._fill("known", known)
         ends = [points[0][0], points[-1][0]] if points else []
         self._fill("before", [(end, baseline) for end in ends] if baseline is not None else [])
         chart = self.nodes["chart"]
         # A line without points is left out: painting it would be complained of.
-        wanted = (["pointsSeries"] + (["beforeSeries"] if baseline is not None else [])) if points else []
+        wanted = ["pointsSeries"] if points else []
+        wanted += ["knownSeries"] if known else []
+        wanted += ["beforeSeries"] if points and baseline is not None else []
         present = [chart.GetNthPlotSeriesNodeID(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
         ids = [self.nodes[name].GetID() for name in wanted]
         if present != ids:
             chart.RemoveAllPlotSeriesNodeIDs()
             for node_id in ids:
                 chart.AddAndObservePlotSeriesNodeID(node_id)
-        self.nodes["pointsSeries"].SetName(_("fine-tuned") if scores else _("loss"))
-        self._set_range(points, baseline, bool(scores))
+        all_scores = _("all structures") if known else _("fine-tuned")
+        self.nodes["pointsSeries"].SetName(all_scores if scores else _("loss"))
+        self._set_range([*points, *known], baseline, bool(scores))
 
     def _set_range(self, points: Sequence[tuple[int, float]], baseline: float | None, scored: bool) -> None:
         """The whole run's length and the values with some air: a plot view does not widen its axes for new points."""
@@ -156,7 +166,7 @@ class TrainCurve:
         if self.nodes:
             return
         scene = slicer.mrmlScene
-        for name, series in (("points", "pointsSeries"), ("before", "beforeSeries")):
+        for name, series in (("points", "pointsSeries"), ("known", "knownSeries"), ("before", "beforeSeries")):
             table = self._add("vtkMRMLTableNode", name)
             for column in ("iteration", "value"):
                 array = vtk.vtkFloatArray()
@@ -170,6 +180,8 @@ class TrainCurve:
             node.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
             node.SetLineWidth(2)
         self.nodes["pointsSeries"].SetColor(0.12, 0.47, 0.71)
+        self.nodes["knownSeries"].SetColor(0.85, 0.45, 0.05)
+        self.nodes["knownSeries"].SetName(_("known before"))
         self.nodes["beforeSeries"].SetColor(0.55, 0.55, 0.55)
         self.nodes["beforeSeries"].SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
         self.nodes["beforeSeries"].SetName(_("starting model"))

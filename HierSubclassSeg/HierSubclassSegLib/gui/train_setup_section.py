@@ -175,7 +175,9 @@ class TrainSetupSection:
     def _is_taken(self, device: str) -> bool:
         """Whether a run that the module started is alive on a device."""
         live = [run for known in runs.find_runs() if not (run := TrainingRun(known.folder)).status().ended]
-        return any((run.launch.get("info") or {}).get("device") == device for run in live)
+        taken = {str((run.launch.get("info") or {}).get("device")) for run in live}
+        # Automatic may be any.
+        return bool(taken & {device, "auto"}) or (device == "auto" and bool(taken))
 
     def _objection(self, dataset: Dataset) -> str:
         """Why nothing can be learned from a dataset; empty if something can."""

@@ -276,7 +276,10 @@ class Run:
                 self.folder.best,
                 {"iteration": self.iteration, "model": self.published.state_dict(), "measurement": found.to_dict()},
             )
-        self.folder.event("validation", iteration=self.iteration, score=score, what=what, scores=means, best=better)
+        known = None if self.baseline is None else found.among(self.baseline).summary(self.dataset.tree)[0]
+        self.folder.event(
+            "validation", iteration=self.iteration, score=score, known=known, what=what, scores=means, best=better
+        )
         self.scalars.add({f"dice/{key}": value for key, value in means.items() if value is not None}, self.iteration)
         self.folder.update(best=self.best_score)
 

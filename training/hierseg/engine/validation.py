@@ -50,6 +50,16 @@ class Measurement:
             return inner, "mean Dice of the superclasses"
         return mean_score(means, [node.name for node in tree.top_level]), "mean Dice of the top-level nodes"
 
+    def among(self, other: Measurement) -> Measurement:
+        """The scores of those nodes alone that another measurement has as well, so that means can be compared."""
+        return Measurement(
+            self.iteration,
+            {
+                case: {node: None if other.mean(node) is None else score for node, score in found.items()}
+                for case, found in self.scores.items()
+            },
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {"iteration": self.iteration, "scores": self.scores}
