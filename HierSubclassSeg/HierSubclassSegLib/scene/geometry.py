@@ -33,6 +33,13 @@ class Grid:
         """Volume of one voxel in milliliters."""
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
+    def part(self, box: tuple[tuple[int, int, int], tuple[int, int, int]]) -> Grid:
+        """The grid of a box of its voxels: lower corner (included), upper corner (excluded)."""
+        shift = np.eye(4)
+        shift[:3, 3] = box[0]
+        x, y, z = (high - low for low, high in zip(*box, strict=True))
+        return Grid((x, y, z), self.affine @ shift, self.world @ shift)
+
 
 def from_vtk(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
     """A vtk matrix as a 4 × 4 array."""

@@ -163,6 +163,25 @@ def _at_voxels(ranks: np.ndarray, place: Sequence[slice], where: Sequence[np.nda
     return result
 
 
+def extent(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, nodes_of: Mapping[str, Node], grid: geometry.Grid
+) -> lattice.Box | None:
+    """The smallest box of the grid that holds every voxel of some segments; None if they have none on it.
+
+    Args:
+        segmentation_node: holds the segments.
+        nodes_of: the segments, by ID, with a node each.
+        grid: what the box's indices are of.
+    """
+    boxes = []
+    for part in _parts(segmentation_node, nodes_of, grid)[0]:
+        found = lattice.bounds(part.rank.astype(bool)[part.values])
+        if found is not None:
+            low = part.place[0].start, part.place[1].start, part.place[2].start
+            boxes.append(lattice.shifted(found, low))
+    return lattice.union_box(boxes)
+
+
 def group_index(
     segmentation_node: slicer.vtkMRMLSegmentationNode,
     members: Sequence[Node],

@@ -14,7 +14,17 @@ import slicer
 import vtk
 
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.scene import geometry, labelmaps, lattice, marks, prediction, reading, tags, tree_store
+from HierSubclassSegLib.scene import (
+    geometry,
+    labelmaps,
+    lattice,
+    marks,
+    new_segments,
+    prediction,
+    reading,
+    tags,
+    tree_store,
+)
 from HierSubclassSegLib.scene.annotation import complete_mask, prediction_of, reference_grid, source_of, tree_of
 
 
@@ -56,25 +66,36 @@ def take_over(
     tree = tree_of(annotation_node)
     node = tree.node(node)
     grid = reference_grid(annotation_node)
-    predicted = predicted_labels(predicted_by, tree, grid)
-    current = reading.read(annotation_node, tree, grid)
+    if min_confidence is not None and prediction.confidence_of(predicted_by) is None:
+        confidence_on(predicted_by, grid)
+    # A superclass fills a small part of most volumes: all that follows happens in a box around it.
+    box = _box_of(predicted_by, tree, node, grid)
+    if box is not None and where is not None:
+        box = _common(box, lattice.bounds(where))
+    if box is None:
+        return 0
+    part, inside = grid.part(box), lattice.slices(box)
+    predicted = predicted_labels(predicted_by, tree, part)
+    current = reading.read(annotation_node, tree, part)
     chosen = tree.lookup({other.value: 1 for other in (node, *tree.descendants(node))}, 0).astype(bool)[predicted]
     coarse = {tree.unlabelled, node.value, *(other.value for other in tree.ancestors(node))}
     chosen &= tree.lookup(dict.fromkeys(coarse, 1), 0).astype(bool)[current]
     chosen &= predicted != current
     if marks.slices_complete(annotation_node, tree):
-        chosen &= ~(complete_mask(annotation_node, tree, grid.shape) & (current == tree.unlabelled))
+        chosen &= ~(complete_mask(annotation_node, tree, grid.shape)[inside] & (current == tree.unlabelled))
     locked = [tree.node(name).value for name in marks.untouchable(annotation_node, tree)]
     if locked:
         blocked = tree.lookup(dict.fromkeys(locked, 1), 0).astype(bool)
         chosen &= ~blocked[predicted] & ~blocked[current]
     if where is not None:
-        chosen &= where
+        chosen &= where[inside]
     if min_confidence is not None:
-        chosen &= confidence_on(predicted_by, grid) >= min_confidence
+        chosen &= confidence_on(predicted_by, part) >= min_confidence
     count = int(np.count_nonzero(chosen))
     if count:
-        _write(annotation_node, tree, current, predicted, chosen, source_of(predicted_by), save_state)
+        if save_state is not None:
+            save_state()
+        _write(annotation_node, tree, predicted, chosen, box, source_of(predicted_by))
     return count
 
 
@@ -86,11 +107,9 @@ def predicted_labels(
     labels = reading.read(prediction_node, own, grid)
     if own == tree:
         return labels
-    mapping = {}
-    for predicted in own.nodes:
-        known = next((other for other in (predicted, *own.ancestors(predicted)) if other.path in tree), None)
-        if known is not None:
-            mapping[predicted.value] = tree.node(known.path).value
+    mapping = {
+        predicted.value: known.value for predicted in own.nodes if (known := _known(tree, own, predicted)) is not None
+    }
     return own.lookup(mapping, tree.unlabelled).astype(tree.dtype)[labels]
 
 
@@ -137,60 +156,91 @@ def component_mask(mask: np.ndarray, seed: tuple[int, int, int]) -> np.ndarray:
     return geometry.array_of(connectivity.GetOutput()) > 0
 
 
+def _box_of(
+    prediction_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, node: Node, grid: geometry.Grid
+) -> lattice.Box | None:
+    """A box of the grid that holds all that was predicted at and below a node; None if nothing was."""
+    own = tree_of(prediction_node)
+    meant = [other for other in own.nodes if _known(tree, own, other) in (node, *tree.descendants(node))]
+    nodes_of = {
+        segment_id: own.node(path)
+        for path, segment_id in tree_store.segments_by_path(prediction_node, own).items()
+        if own.node(path) in meant
+    }
+    return reading.extent(prediction_node, nodes_of, grid)
+
+
+def _known(tree: LabelTree, own: LabelTree, predicted: Node) -> Node | None:
+    """The node of ``tree`` that a predicted node means: the one of its path, or of its nearest ancestor's."""
+    known = next((other for other in (predicted, *own.ancestors(predicted)) if other.path in tree), None)
+    return None if known is None else tree.node(known.path)
+
+
+def _common(one: lattice.Box, other: lattice.Box | None) -> lattice.Box | None:
+    if other is None:
+        return None
+    low = [max(a, b) for a, b in zip(one[0], other[0], strict=True)]
+    high = [min(a, b) for a, b in zip(one[1], other[1], strict=True)]
+    if any(a >= b for a, b in zip(low, high, strict=True)):
+        return None
+    return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+
 def _write(
     annotation_node: slicer.vtkMRMLSegmentationNode,
     tree: LabelTree,
-    current: np.ndarray,
     labels: np.ndarray,
     chosen: np.ndarray,
+    box: lattice.Box,
     source: str,
-    save_state: Callable[[], Any] | None,
 ) -> None:
-    """Write ``labels`` into the annotation where ``chosen``: the node itself and everything above it."""
-    grid = reference_grid(annotation_node)
+    """Write ``labels``, which lie in the box, into the annotation where ``chosen``: nodes and all that is above them."""
     gained = {
         other.name
-        for value in np.unique(labels[chosen])
-        for other in (tree.by_value(value), *tree.ancestors(tree.by_value(value)))
+        for value in np.flatnonzero(np.bincount(labels[chosen]))
+        for other in (tree.by_value(int(value)), *tree.ancestors(tree.by_value(int(value))))
     }
-    plans = [
-        _plan(annotation_node, tree, parent, gained, current, labels, chosen, grid)
-        for parent in (None, *(node for node in tree.nodes if not tree.is_leaf(node)))
-        if any(node.name in gained for node in tree.children(parent))
-    ]
-    if save_state is not None:
-        save_state()
     with labelmaps.modifying(annotation_node):
-        for members, index in plans:
-            box = lattice.bounds(index > 0)
-            image = labelmaps.group_image(
-                index, np.arange(256 if index.dtype == np.uint8 else 65536, dtype=index.dtype), box, grid.affine
-            )
-            for value, member in enumerate(members, 1):
-                _set_layer(annotation_node, tree, member, image, value, source if member.name in gained else None)
+        for name in gained:
+            if not tree.is_leaf(name):
+                # Without a segment it counted as the union of its descendants: it must not become less than that.
+                new_segments.need_segment(annotation_node, tree, tree.node(name))
+        for parent in (None, *(node for node in tree.nodes if not tree.is_leaf(node))):
+            if any(node.name in gained for node in tree.children(parent)):
+                _write_children(annotation_node, tree, parent, gained, labels, chosen, box, source)
 
 
-def _plan(
+def _write_children(
     annotation_node: slicer.vtkMRMLSegmentationNode,
     tree: LabelTree,
     parent: Node | None,
     gained: Collection[str],
-    current: np.ndarray,
     labels: np.ndarray,
     chosen: np.ndarray,
-    grid: geometry.Grid,
-) -> tuple[list[Node], np.ndarray]:
-    """The members of one parent's layer after the change, and the layer's new values on the whole grid."""
+    box: lattice.Box,
+    source: str,
+) -> None:
+    """Write one parent's layer anew, if anything in it changes."""
     paths = tree_store.segments_by_path(annotation_node, tree)
     members = [node for node in tree.children(parent) if node.path in paths or node.name in gained]
-    index = reading.group_index(annotation_node, members, paths, grid)
-    for value, member in enumerate(members, 1):
-        if member.path not in paths:
-            # Without a segment it counted as the union of its descendants: it must not become less than that.
-            index[(labelmaps.child_table(tree, [member]) > 0)[current]] = value
     new = labelmaps.child_table(tree, members)[labels[chosen]]
-    index[chosen] = np.where(new > 0, new, index[chosen])
-    return members, index
+    grid = reference_grid(annotation_node)
+    index = reading.group_index(annotation_node, members, paths, grid.part(box))
+    old = index[chosen]
+    new = np.where(new > 0, new, old)
+    changed = {members[int(number) - 1].name for number in np.flatnonzero(np.bincount(new[new != old])) if number}
+    if all(node.path in paths for node in members) and not changed:
+        return
+    there = reading.extent(annotation_node, {paths[n.path]: n for n in members if n.path in paths}, grid)
+    canvas = lattice.union_box([box] if there is None else [box, there]) or box
+    index = reading.group_index(annotation_node, members, paths, grid.part(canvas))
+    place = tuple(slice(low - first, high - first) for low, high, first in zip(*box, canvas[0], strict=True))
+    index[place][chosen] = new
+    bounds = lattice.bounds(index > 0) or ((0, 0, 0), (1, 1, 1))
+    lower = [a + b + c for a, b, c in zip(bounds[0], canvas[0], lattice.Grid.of(annotation_node).origin, strict=True)]
+    image = lattice.Grid.of(annotation_node).new_image(index[lattice.slices(bounds)], (lower[0], lower[1], lower[2]))
+    for value, member in enumerate(members, 1):
+        _set_layer(annotation_node, tree, member, image, value, source if member.name in changed else None)
 
 
 def _set_layer(
