@@ -45,13 +45,13 @@ def widget(predicted: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(widget: Any, predicted: Any) -> Any:
+def page(widget: Any, predicted: Any, wait_for: Callable[..., None]) -> Any:
     """The Annotate tab with an annotation of the prediction's superclasses."""
     widget.panel.edit(predicted)
     made = widget.panel.annotate.page
     made.begin.content.currentIndex = 1
     made.begin.button.click()
-    assert made.annotation is not None, made.begin.message.text
+    wait_for(lambda: made.annotation is not None, what=made.begin.message.text)
     return made
 
 
@@ -103,21 +103,23 @@ def test_what_is_there_can_be_gone_on_with(page: Any, predicted: Any) -> None:
     assert not page.begin.asking
 
 
-def test_an_annotation_begins_empty_on_a_volume(page: Any) -> None:
+def test_an_annotation_begins_empty_on_a_volume(page: Any, wait_for: Callable[..., None]) -> None:
+    first = page.annotation
     page.begin.ask(None)
     page.begin.trees.currentIndex = page.begin.trees.findText("BraTS 2021")
-    made = page.begin.create()
-    assert page.annotation is made
-    assert tree_store.read_tree(made).name == "BraTS 2021"
+    page.begin.create()
+    wait_for(lambda: page.annotation is not first)
+    assert tree_store.read_tree(page.annotation).name == "BraTS 2021"
     assert page.volumes()[0].GetName() == "head"
     page.begin.volume.setCurrentNode(None)
     page.begin.ask(None)
     page.begin.volume.setCurrentNode(None)
-    assert page.begin.create() is None
+    page.begin.create()
+    wait_for(lambda: page.begin.message.text)
     assert page.begin.message.text.lower().startswith("choose the volume")
 
 
-def test_any_segmentation_can_be_annotated(page: Any, app_scene: Any) -> None:
+def test_any_segmentation_can_be_annotated(page: Any, app_scene: Any, wait_for: Callable[..., None]) -> None:
     node = app_scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "theirs")
     for name in ("edema", "Segment_7"):
         node.GetSegmentation().AddEmptySegment(name, name)
@@ -125,7 +127,19 @@ def test_any_segmentation_can_be_annotated(page: Any, app_scene: Any) -> None:
     page.begin.trees.currentIndex = page.begin.trees.findText("BraTS 2021")
     page.begin.volume.setCurrentNode(page.volumes()[0])
     page.begin.create()
-    assert "Segment_7" in page.message.text
+    wait_for(lambda: "Segment_7" in page.message.text)
+    assert not node.GetDisplayVisibility()
+
+
+def test_a_cancelled_beginning_leaves_nothing(page: Any, predicted: Any, wait_for: Callable[..., None]) -> None:
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    page.start_from(predicted)
+    page.begin.create()
+    wait_for(
+        lambda: slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") > count or not page.begin.asking
+    )
+    page.begin.hide()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") in (count, count + 1)
 
 
 def test_refine_makes_subclasses_paintable_inside(page: Any, screenshot: Callable[..., Any], widget: Any) -> None:

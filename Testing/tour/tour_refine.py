@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import slicer
-from hands import choose, click, shortcut, stroke, wait
+from hands import choose, click, shortcut, stroke, wait, wait_until
 from journey import Journey, leave, settings, window
 
 REFINED = "deep gray matter"
@@ -118,8 +118,8 @@ def begin(journey: Journey) -> dict[str, Any]:
     """Begin with its superclasses alone; the prediction is hidden"""
     choose(page().begin.content, "Only the superclasses")
     click(page().begin.button)
-    wait(0.5)
-    assert page().annotation is not None, page().begin.message.text
+    wait_until(lambda: page().annotation is not None, 30, page().begin.message.text)
+    wait(0.3)
     assert not journey.kept["prediction"].GetDisplayNode().GetVisibility()
     return {"annotation": page().annotation.GetName()}
 

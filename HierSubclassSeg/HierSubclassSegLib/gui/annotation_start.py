@@ -12,8 +12,10 @@ from slicer.i18n import tr as _
 from hierseg import resources
 from hierseg.errors import HiersegError
 from hierseg.labeltree import LabelTree
+from HierSubclassSegLib.gui.job import Job
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.scene import annotation, prediction, tags, tree_store
+from HierSubclassSegLib.scene.ticks import Steps
 
 WHOLE, SUPERCLASSES, EMPTY = range(3)
 _VOLUME, _SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
@@ -33,6 +35,7 @@ class AnnotationStart:
         self._trees: list[LabelTree] = []
         self._earlier: Any = None
         self._asking = False
+        self._job = Job(self._advanced)
         self._make_widgets()
 
     def ask(self, source: Any = None) -> None:
@@ -52,52 +55,64 @@ class AnnotationStart:
 
     def hide(self, *_arguments: object) -> None:
         """The box is not wanted any more."""
+        self._job.cancel()
         self._asking = False
         self.widget.visible = False
 
     def close(self) -> None:
         """The module is going."""
+        self._job.cancel()
         for selector in (self.source, self.volume):
             selector.setMRMLScene(None)
 
-    def create(self) -> Any:
-        """Make the annotation that the box describes; None, and a sentence, if that cannot be."""
-        try:
-            node = self._make()
-        except HiersegError as error:
-            self.message.say(error.sentence, error=True, tip=error.hint)
-            return None
+    def create(self) -> None:
+        """Make the annotation that the box describes, in small steps; a sentence says so if that cannot be."""
         source = self.source.currentNode()
-        if source is not None:
-            source.SetDisplayVisibility(False)
-        self.hide()
-        self._created(node)
-        return node
+
+        def wanted() -> bool:
+            return source is None or source.GetScene() is not None
+
+        def done(made: tuple[Any, list[str]]) -> None:
+            node, self.left_out = made
+            if source is not None:
+                source.SetDisplayVisibility(False)
+            self.hide()
+            self._created(node)
+
+        def failed(error: HiersegError) -> None:
+            self.message.say(error.sentence, error=True, tip=error.hint)
+
+        self.message.say("")
+        self._job.start(self._steps, done, failed, wanted=wanted)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _make(self) -> Any:
-        source, tree = self.source.currentNode(), self.tree
+    def _steps(self) -> Steps[tuple[Any, list[str]]]:
+        """The annotation, and the names of segments that were left out."""
+        yield 0.0
+        source, tree, volume = self.source.currentNode(), self.tree, self.volume.currentNode()
         content = self.content.currentIndex
         if source is not None and tree_store.read_tree(source) is not None:
-            if content == EMPTY:
-                own = prediction.volumes_of(source)
-                predicted = source if _is_prediction(source) else None
-                return annotation.create_annotation(own, annotation.tree_of(source), prediction_node=predicted)
-            if _is_prediction(source):
-                return annotation.annotation_from_prediction(source, superclasses_only=content == SUPERCLASSES)
+            own = prediction.volumes_of(source) or ([volume] if volume is not None else [])
             tree = annotation.tree_of(source)
-        volume = self.volume.currentNode()
+            predicted = source if _is_prediction(source) else None
+            if content == EMPTY:
+                return annotation.create_annotation(own, tree, prediction_node=predicted), []
+            if predicted is not None:
+                only = content == SUPERCLASSES
+                return (yield from annotation.from_prediction_steps(source, superclasses_only=only)), []
+            return (yield from annotation.from_segmentation_steps(source, tree, own))
         if volume is None:
             raise tags.SceneError("choose the volume that the annotation is drawn on.")
         if tree is None:
             raise tags.SceneError("choose a label tree for the annotation.")
         if source is None:
-            return annotation.create_annotation([volume], tree)
-        node, left_out = annotation.annotation_from_segmentation(source, tree, [volume])
-        if left_out:
-            self.left_out = left_out
-        return node
+            return annotation.create_annotation([volume], tree), []
+        return (yield from annotation.from_segmentation_steps(source, tree, [volume]))
+
+    def _advanced(self, fraction: float | None) -> None:
+        self.button.enabled = fraction is None
+        self.button.text = _("Create") if fraction is None else f"{round(100 * fraction)} %"
 
     @property
     def tree(self) -> LabelTree | None:

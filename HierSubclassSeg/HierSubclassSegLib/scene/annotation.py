@@ -7,7 +7,8 @@ more of the prediction into it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import slicer
@@ -24,6 +25,9 @@ from HierSubclassSegLib.scene import (
     tags,
     tree_store,
 )
+from HierSubclassSegLib.scene.ticks import Steps, finish
+
+T = TypeVar("T")
 
 
 def create_annotation(
@@ -58,14 +62,17 @@ def annotation_from_prediction(
     Raises:
         SceneError: the prediction has no label tree or its volumes are gone.
     """
+    return finish(from_prediction_steps(prediction_node, superclasses_only=superclasses_only, name=name))
+
+
+def from_prediction_steps(
+    prediction_node: slicer.vtkMRMLSegmentationNode, *, superclasses_only: bool = True, name: str | None = None
+) -> Steps[slicer.vtkMRMLSegmentationNode]:
+    """:func:`annotation_from_prediction` in small steps; arguments, result and errors as there."""
     tree = tree_of(prediction_node)
     node = create_annotation(prediction.volumes_of(prediction_node), tree, name=name, prediction_node=prediction_node)
-    labels = reading.read(prediction_node, tree, reference_grid(node))
-    if superclasses_only:
-        labels = labelmaps.level_map(tree, labels, 1)
-    labelmaps.fill(node, tree, labels, reference_grid(node).affine, source_of(prediction_node))
-    prediction.style(node, tree)
-    return node
+    leave_out = {other.name for other in tree.nodes if other.depth > 1} if superclasses_only else ()
+    return (yield from _copy_steps(node, prediction_node, tree, None, source_of(prediction_node), leave_out))
 
 
 def annotation_from_segmentation(
@@ -88,24 +95,71 @@ def annotation_from_segmentation(
     Returns:
         The annotation, and the names of the segments that match no node and were left out.
     """
+    return finish(from_segmentation_steps(segmentation_node, tree, volume_nodes, mapping, name=name))
+
+
+def from_segmentation_steps(
+    segmentation_node: slicer.vtkMRMLSegmentationNode,
+    tree: LabelTree,
+    volume_nodes: Sequence[slicer.vtkMRMLVolumeNode],
+    mapping: Mapping[str, str] | None = None,
+    *,
+    name: str | None = None,
+) -> Steps[tuple[slicer.vtkMRMLSegmentationNode, list[str]]]:
+    """:func:`annotation_from_segmentation` in small steps; arguments, result and errors as there."""
     nodes = (
         match_segments(segmentation_node, tree)
         if mapping is None
         else {key: tree.node(value) for key, value in mapping.items()}
     )
     annotation = create_annotation(volume_nodes, tree, name=name)
-    grid = reference_grid(annotation)
-    labels = reading.read(segmentation_node, tree, grid, nodes)
     said = {
         nodes[segment_id].name: foreign_source(segment)
         for segment_id, segment in tree_store.segments(segmentation_node)
         if segment_id in nodes
     }
-    labelmaps.fill(annotation, tree, labels, grid.affine, lambda node: said.get(node.name, tags.MANUAL))
-    prediction.style(annotation, tree)
+
+    def source(node: Node) -> str:
+        return said.get(node.name, tags.MANUAL)
+
+    yield from _copy_steps(annotation, segmentation_node, tree, nodes, source, ())
     return annotation, [
         segment.GetName() for segment_id, segment in tree_store.segments(segmentation_node) if segment_id not in nodes
     ]
+
+
+def _copy_steps(
+    annotation_node: slicer.vtkMRMLSegmentationNode,
+    from_node: slicer.vtkMRMLSegmentationNode,
+    tree: LabelTree,
+    nodes_of: Mapping[str, Node] | None,
+    source: str | Callable[[Node], str],
+    leave_out: Collection[str],
+) -> Steps[slicer.vtkMRMLSegmentationNode]:
+    """Fill a new annotation with what a segmentation says; without an end the annotation goes again."""
+    grid = reference_grid(annotation_node)
+    try:
+        reading_steps = reading.read_steps(from_node, tree, grid, nodes_of)
+        labels = yield from _scaled(reading_steps, 0.0, 0.5)
+        layers = yield from _scaled(labelmaps.layer_steps(tree, labels, grid.affine, leave_out=leave_out), 0.5, 1.0)
+        labelmaps.add_layers(annotation_node, tree, layers, source)
+        prediction.style(annotation_node, tree)
+    except BaseException:
+        # Canceled, or it cannot be: nothing half done stays in the scene.
+        if annotation_node.GetScene() is not None and not annotation_node.GetScene().IsClosing():
+            annotation_node.GetScene().RemoveNode(annotation_node)
+        raise
+    return annotation_node
+
+
+def _scaled(steps: Steps[T], begin: float, end: float) -> Steps[T]:
+    """The same steps, with a progress between two values."""
+    while True:
+        try:
+            yield begin + (end - begin) * next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
 
 def match_segments(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) -> dict[str, Node]:
