@@ -84,7 +84,8 @@ def slicer_namespaces(slicer: Checkout) -> dict[str, list[str]]:
 
     top = {name for name in dir(core) if not name.startswith("_")}
     top |= classes(
-        slicer, r"^(Libs/MRML/Widgets|Base/QT(Core|GUI|CLI|App)|Modules/Loadable/\w+(/Widgets)?)/q[A-Z]\w+\.h$"
+        slicer,
+        r"^(Libs/MRML/Widgets|Base/QT(Core|GUI|CLI|App)|Modules/(Loadable/\w+|Scripted/DICOMLib)(/Widgets)?)/q[A-Z]\w+\.h$",
     )
     namespaces: dict[str, set[str]] = {}
     for path in slicer.files:
@@ -117,31 +118,34 @@ def qt_members(name: str) -> set[str]:
 
 
 def qt_namespaces() -> dict[str, list[str]]:
-    """``qt``'s classes, and of each class what is used without an instance: enumerators and static methods."""
+    """``qt``'s classes, and of each class what is used without an instance: enumerators and methods."""
     from PySide6 import QtCore, QtGui, QtWidgets
 
     top: dict[str, Any] = {}
     for module in (QtCore, QtGui, QtWidgets):
-        top |= {name: value for name, value in vars(module).items() if name.startswith("Q")}
+        # dir() and not vars(): newer PySide6 makes its classes when they are first asked for.
+        # The first one stays: QtGui has a Qt of its own, which adds nothing.
+        top = {name: getattr(module, name) for name in dir(module) if name.startswith("Q")} | top
     namespaces = {"qt": sorted(top)}
     for name, value in top.items():
         if isinstance(value, type):
-            found: set[str] = set()
-            for base in value.__mro__:
-                if base.__module__.startswith("PySide6"):
-                    found |= class_names(base)
-            if found:
-                namespaces[f"qt.{name}"] = sorted(found)
+            namespaces[f"qt.{name}"] = sorted(class_names(value))
+            bases = [base.__name__ for base in value.__mro__[1:] if base.__name__ in top]
+            if bases:
+                namespaces[f"qt.{name} bases"] = bases
     return namespaces
 
 
 def class_names(value: type) -> set[str]:
-    """Enumerators (PythonQt puts them into the class), enumerations and static methods."""
+    """Enumerators (PythonQt puts them into the class), enumerations and methods of the class itself."""
+    inherited = {name for base in value.__mro__[1:] if base.__module__.startswith("PySide6") for name in dir(base)}
     found: set[str] = set()
-    for name, member in vars(value).items():
+    for name in sorted(set(dir(value)) - inherited):
+        member = getattr(value, name, None)
         if isinstance(member, type) and issubclass(member, enum.Enum):
             found |= {name, *member.__members__}
-        elif isinstance(member, staticmethod) and not name.startswith("_"):
+        elif not isinstance(member, type) and not name.startswith("_"):
+            # Methods too: a class that overrides one calls its base's as qt.QTreeWidget.keyPressEvent(self, event).
             found.add(name)
     return found
 
