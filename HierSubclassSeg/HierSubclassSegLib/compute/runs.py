@@ -6,12 +6,15 @@ opened tomorrow finds all of them without having written anything down.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hierseg.errors import TrainingError
 from hierseg.resources import home
@@ -84,6 +87,13 @@ def delete_run(folder: Path) -> None:
         raise TrainingError(f"{folder}: cannot be deleted ({error.strerror or error}); close what uses it.") from error
 
 
+def _started(folder: Path) -> Any:
+    with contextlib.suppress(OSError, ValueError):
+        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+        return status.get("started") if isinstance(status, dict) else None
+    return None
+
+
 def _look(folder: Path) -> KnownRun | None:
     try:
         files = [folder / name for name in (LAUNCHES, STATUS)]
@@ -95,7 +105,8 @@ def _look(folder: Path) -> KnownRun | None:
     launch = TrainingRun(folder).launch
     given = launch.get("info")
     info = given if isinstance(given, dict) else {}
-    began = launch.get("time")
+    # A run from a terminal says in its status when it began; a folder without either, by its oldest file.
+    began = launch.get("time") or _started(folder)
     return KnownRun(
         folder,
         str(info.get("dataset") or folder.name),

@@ -147,7 +147,9 @@ class TrainCurve:
         chart.SetXAxisRangeAuto(False)
         chart.SetYAxisRangeAuto(False)
         chart.SetXAxisRange(0.0, float(max(points[-1][0], planned if isinstance(planned, int) else 0, 1)))
-        chart.SetYAxisRange(max(0.0, low - air) if scored else 0.0, high + above)
+        chart.SetYAxisRange(
+            max(0.0, low - air) if scored else 0.0, min(110.0, high + above) if scored else high + above
+        )
         chart.EndModify(was)
 
     def _fill(self, name: str, points: Sequence[tuple[int, float]]) -> None:
