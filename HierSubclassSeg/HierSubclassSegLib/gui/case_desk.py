@@ -61,6 +61,10 @@ class CaseDesk:
         nodes = [node for node in open_case.loaded_nodes(slicer.mrmlScene) if node.IsA("vtkMRMLSegmentationNode")]
         return [self.case_of(node) for node in nodes]
 
+    def forget_gone(self) -> None:
+        """Forget the cases whose annotations have left the scene."""
+        self._cases = {key: case for key, case in self._cases.items() if case.annotation.GetScene() is slicer.mrmlScene}
+
     def forget(self) -> None:
         """The scene is going, or the cases were removed."""
         self.job.cancel()

@@ -28,7 +28,7 @@ class CasesSection:
 
     Args:
         desk: the open dataset.
-        opened: called with an annotation that was loaded, and with None before the last one is taken away.
+        opened: called with an annotation that was loaded, before the one that was open is taken away.
         save: saves an annotation to its case, then calls the function; not if it was not saved.
 
     Attributes:
@@ -217,17 +217,15 @@ class CasesSection:
         self.message.say(error.sentence, error=True, tip=error.hint)
 
     def _loaded(self, opened: OpenCase) -> None:
-        new = [*self._nodes_of(opened)]
-        # Whoever works on the old annotation lets go of it before it goes.
-        self._opened(None)
-        open_case.remove_loaded(slicer.mrmlScene, keep=tuple(new))
-        self._desk.forget()
         self._desk.add(opened)
         volumes = export.volumes_for(opened.annotation)
         selection = slicer.app.applicationLogic().GetSelectionNode()
         selection.SetActiveVolumeID(volumes[0].GetID())
         slicer.app.applicationLogic().PropagateVolumeSelection(1)
+        # Whoever works on the old annotation goes over to the new one before the old one goes.
         self._opened(opened.annotation)
+        open_case.remove_loaded(slicer.mrmlScene, keep=tuple(self._nodes_of(opened)))
+        self._desk.forget_gone()
         self.table.show_opened(opened.id)
 
     @staticmethod

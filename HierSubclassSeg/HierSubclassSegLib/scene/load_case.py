@@ -117,7 +117,7 @@ def load_steps(
         if transform is not None:
             added.append(transform)
         for channel_name, (image, place) in zip(dataset.channels, images, strict=True):
-            name = scene.GenerateUniqueName(f"{case.id} {channel_name}")
+            name = _free_name(scene, f"{case.id} {channel_name}")
             added.append(geometry.add_volume(scene, image, place, name))
             if transform is not None:
                 added[-1].SetAndObserveTransformNodeID(transform.GetID())
@@ -125,6 +125,7 @@ def load_steps(
         volumes = tuple(added[-len(images) :])
         node = annotation.create_annotation(volumes, tree, name=f"{case.id} annotation")
         added.append(node)
+        node.SetName(_free_name(scene, f"{case.id} annotation", node))
         _dress(node, tree, case, layers)
     except BaseException:
         # Ended early (GeneratorExit) or failed: nothing half-made stays behind.
@@ -192,6 +193,12 @@ def _image_steps(voxels: np.ndarray) -> Steps[vtk.vtkImageData]:
     return image
 
 
+def _free_name(scene: slicer.vtkMRMLScene, name: str, own: slicer.vtkMRMLNode | None = None) -> str:
+    """The name itself if no other node has it: the scene's own unique names never come back, and a case does."""
+    found = scene.GetFirstNodeByName(name)
+    return str(scene.GenerateUniqueName(name)) if found is not None and found is not own else name
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -208,6 +215,6 @@ def _transform(scene: slicer.vtkMRMLScene, case: Case) -> slicer.vtkMRMLTransfor
         raise tags.SceneError(
             f"case '{case.id}': its recorded parent_transform is no 4 × 4 matrix of numbers; correct dataset.json."
         )
-    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", scene.GenerateUniqueName(f"{case.id} transform"))
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", _free_name(scene, f"{case.id} transform"))
     node.SetMatrixTransformToParent(geometry.to_vtk(matrix))
     return node
