@@ -375,6 +375,19 @@ def test_tree_edits_and_strokes_share_one_history(page: Any) -> None:
     assert "swelling" in session.tree
 
 
+def test_slicers_save_dialog_finds_an_ordinary_segmentation(page: Any) -> None:
+    page.refine.start("tumor")
+    dialog = qt.QDialog()
+    dialog.objectName = "qSlicerSaveDataDialog"
+    dialog.setModal(True)
+    dialog.show()
+    slicer.app.focusChanged.emit(None, dialog)
+    assert page.annotation.GetNumberOfDisplayNodes() == 1
+    dialog.reject()
+    assert page.annotation.GetNumberOfDisplayNodes() == 2
+    assert page.refine.session.refined.name == "tumor"
+
+
 def test_without_its_volume_a_sentence_says_so(page: Any) -> None:
     node, volume = page.annotation, page.volumes()[0]
     page.set_annotation(None)

@@ -53,6 +53,7 @@ class Walk:
         self.random = np.random.default_rng(SEED)
         self.middle = middle
         self.done: dict[str, int] = {}
+        self.kind = ""
         self.longest = 0.0
         self.past: list[State] = []
         self.future: list[State] = []
@@ -63,6 +64,7 @@ class Walk:
         kinds = ("stroke",) * 8 + ("undo",) * 3 + ("redo",) * 2
         kinds += ("take_over", "select", "key", "eye", "lock", "rename", "refine", "leave", "mark", "add")
         kind = str(self.random.choice(kinds))
+        self.kind = kind
         locked = self.locked()
         getattr(self, kind)()
         wait(0.02)
@@ -241,7 +243,9 @@ def walk(journey: Journey) -> dict[str, Any]:
         try:
             walker.step()
         except Exception as error:
-            raise type(error)(f"step {number} (seed {SEED}) after {walker.done}: {error}") from error
+            raise AssertionError(
+                f"step {number} (seed {SEED}), {walker.kind}, after {walker.done}: {type(error).__name__} {error}"
+            ) from error
     return {**walker.done, "longest mouse event, s": round(walker.longest, 2)}
 
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import slicer
-from hands import choose, click, shortcut, stroke, wait, wait_until
+from hands import choose, click, shortcut, stroke, wait, wait_until, when_dialog
 from journey import Journey, leave, settings, window
 
 REFINED = "deep gray matter"
@@ -348,6 +348,25 @@ def another_module(journey: Journey) -> dict[str, Any]:
     return {}
 
 
+def save_dialog(journey: Journey) -> dict[str, Any]:
+    """Slicer's Save dialog with an effect active: what it saves is an ordinary segmentation; then it goes on"""
+    paint_with("Paint", 8)
+    found: list[int] = []
+
+    def look(dialog: Any) -> None:
+        found.append(page().annotation.GetNumberOfDisplayNodes())
+        dialog.reject()
+
+    timer = when_dialog(look)
+    slicer.app.ioManager().openSaveDataDialog()
+    wait(0.3)
+    timer.stop()
+    assert found == [1], found
+    assert page().annotation.GetNumberOfDisplayNodes() == 2
+    assert page().refine.refining
+    return {}
+
+
 def done(journey: Journey) -> dict[str, Any]:
     """Done: an ordinary segmentation again"""
     click(page().refine.button)
@@ -405,6 +424,7 @@ STEPS = [
     by_the_tree,
     another_tab,
     another_module,
+    save_dialog,
     done,
     close_the_scene,
 ]

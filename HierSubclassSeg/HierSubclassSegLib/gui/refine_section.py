@@ -19,6 +19,7 @@ from HierSubclassSegLib.gui.refine_question import OutsideQuestion
 from HierSubclassSegLib.gui.refine_slices import RefineSlices
 from HierSubclassSegLib.gui.refine_takeover import RefineTakeOver
 from HierSubclassSegLib.gui.refine_view import SeenWhileRefining
+from HierSubclassSegLib.gui.save_dialog import SaveDialogWatch
 from HierSubclassSegLib.scene import prediction, refine_takeover, tags, tree_store
 from HierSubclassSegLib.scene.painting import RefineSession
 from HierSubclassSegLib.scene.reconcile import Outside
@@ -55,6 +56,7 @@ class RefineSection:
         self._resume: str | None = None
         self._seen: SeenWhileRefining | None = None
         self._observed: list[tuple[Any, int]] = []
+        self._save_dialog = SaveDialogWatch(self._save_starts, self._save_ends)
         self._later = qt.QTimer()
         self._later.setSingleShot(True)
         self._later.setInterval(0)
@@ -238,6 +240,7 @@ class RefineSection:
             self._observed.append((segmentation, segmentation.AddObserver(event, self._start_later)))
         if self._entered:
             self.editor.keys(True)
+        self._save_dialog.start()
         self._session_changed(self.session)
 
     def _close_session(self) -> None:
@@ -245,12 +248,21 @@ class RefineSection:
         for source, tag in self._observed:
             source.RemoveObserver(tag)
         self._observed = []
+        self._save_dialog.stop()
         if self.session is not None:
             self.session.close()
             self.session = None
             self._session_changed(None)
         if self.editor is not None:
             self.editor.detach()
+
+    def _save_starts(self) -> None:
+        if self.session is not None:
+            self.session.suspend()
+
+    def _save_ends(self) -> None:
+        if self.session is not None:
+            self.session.resume()
 
     def _stroke_ended(self) -> None:
         if self.session is not None and self.session.refining:

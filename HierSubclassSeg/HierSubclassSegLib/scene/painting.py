@@ -369,6 +369,7 @@ class RefineSession(HierarchyEdits):
         tree, node = self.tree, self.selected
         if node is None:
             self._view.steer(())
+            self.editor_node.SetSourceVolumeIntensityMask(False)
             return
         segments = tree_store.segments_by_path(self.segmentation_node, tree)
         Masking.for_node(tree, node, segments).apply(self.editor_node)
