@@ -133,13 +133,15 @@ def test_channels_are_named_guessed_and_remembered(app_scene: Any, two_channels:
     assert flair.GetName() == "case FLAIR"
 
 
-def test_models_are_imported_exported_and_deleted(widget: Any, tmp_path: Path) -> None:
+def test_models_are_imported_exported_and_deleted(widget: Any, tmp_path: Path, wait_for: Callable[..., None]) -> None:
     panel = panel_of(widget)
     archive = export_bundle(write_tiny_bundle(tmp_path / "source"), tmp_path / "tiny.zip")
     dialogs.answers.append(str(archive))
     panel.model._ask_zip()
-    assert panel.model.bundle.id == "tiny@1.0.0"
+    assert panel.model.message.text == "Importing…"
+    wait_for(lambda: panel.model.bundle.id == "tiny@1.0.0")
     panel.model.export_to(str(tmp_path / "out.zip"))
+    wait_for(lambda: panel.model.message.text.startswith("Exported to "))
     assert (tmp_path / "out.zip").read_bytes() == archive.read_bytes()
     panel.model._update_menu()
     actions = {action.text: action for action in panel.model._menu.actions()}
@@ -151,12 +153,14 @@ def test_models_are_imported_exported_and_deleted(widget: Any, tmp_path: Path) -
     assert "tiny@1.0.0" not in models.find_models().bundles
 
 
-def test_a_damaged_model_gives_a_sentence(widget: Any, tmp_path: Path) -> None:
+def test_a_damaged_model_gives_a_sentence(widget: Any, tmp_path: Path, wait_for: Callable[..., None]) -> None:
     panel = panel_of(widget)
     broken = tmp_path / "broken.zip"
     broken.write_bytes(b"no archive")
     panel.model.import_from(str(broken))
-    assert str(broken) in panel.model.message.text
+    wait_for(lambda: str(broken) in panel.model.message.text)
+    panel.model.export_to(str(tmp_path / "no folder" / "out.zip"))
+    wait_for(lambda: "no folder" in panel.model.message.text or "cannot be exported" in panel.model.message.text)
     assert panel.model.bundle.id == "brain-start@0.2.0"
     panel.model.import_from("")
 

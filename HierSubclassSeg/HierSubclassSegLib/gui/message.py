@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import qt
 
 
+class _Label(qt.QLabel):
+    """Tells when the application has become dark or light."""
+
+    def __init__(self, repaint: Callable[[], None]) -> None:
+        qt.QLabel.__init__(self)
+        self._changed = repaint
+
+    def event(self, event: Any) -> bool:
+        """A color that was chosen for the old palette may not be seen on the new one."""
+        known = bool(qt.QLabel.event(self, event))
+        if event.type() == qt.QEvent.ApplicationPaletteChange:
+            self._changed()
+        return known
+
+
 class Message:
-    """A label that is there only while it says something; errors are in red, notes in the palette's muted color."""
+    """A label that is there only while it says something; errors are in red, notes in the palette's own color."""
 
     def __init__(self) -> None:
-        self.widget = qt.QLabel()
+        self._error = False
+        self.widget = _Label(self._color)
         self.widget.wordWrap = True
         self.widget.visible = False
         self.widget.setTextFormat(qt.Qt.PlainText)
@@ -25,8 +44,12 @@ class Message:
         self.widget.text = text
         self.widget.toolTip = tip
         self.widget.visible = bool(text)
+        self._error = error
+        self._color()
+
+    def _color(self) -> None:
         palette = qt.QPalette()
-        if error:
+        if self._error:
             # Red that can be read on the palette's own background.
             dark = palette.color(qt.QPalette.Window).lightness() < 128
             palette.setColor(qt.QPalette.WindowText, qt.QColor(255, 130, 120) if dark else qt.QColor(176, 0, 32))

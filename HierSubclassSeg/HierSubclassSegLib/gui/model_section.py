@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import qt
 import slicer
@@ -14,6 +15,7 @@ from hierseg.errors import HiersegError
 from hierseg.resources import models_folder
 from HierSubclassSegLib.compute import models
 from HierSubclassSegLib.gui import layouts, texts, timings
+from HierSubclassSegLib.gui.background import Background
 from HierSubclassSegLib.gui.message import Message, note_label
 
 
@@ -29,6 +31,7 @@ class ModelSection:
         self._models = models.Models({}, ())
         self._filling = False
         self._ml = 0.0
+        self._background = Background()
         self.combo = layouts.combo("modelCombo")
         self.combo.currentIndexChanged.connect(self._chosen)
         self.button = qt.QToolButton()
@@ -78,35 +81,35 @@ class ModelSection:
         self._show_about()
 
     def import_from(self, path: str) -> None:
-        """Import a bundle from a folder or a zip archive; hashes are checked."""
-        if not path:
+        """Import a bundle from a folder or a zip archive; hashes are checked, which takes its time: in a thread."""
+        if not path or self._background.busy:
             return
-        try:
-            bundle = import_bundle(path)
-        except HiersegError as error:
-            self.message.say(error.sentence, error=True, tip=error.hint)
-            return
-        except OSError as error:
-            self.message.say(
-                _("The model cannot be imported: {reason}.").format(reason=error.strerror or error), error=True
-            )
-            return
-        self.refresh(bundle.id)
+
+        def imported(bundle: Bundle | None, error: BaseException | None) -> None:
+            if bundle is None:
+                self._refused(_("The model cannot be imported: {reason}."), error)
+            else:
+                self.refresh(bundle.id)
+
+        self._begin(_("Importing…"), lambda: import_bundle(path), imported)
 
     def export_to(self, path: str) -> None:
-        """Write the chosen bundle as a zip archive."""
-        if not path or self.bundle is None:
+        """Write the chosen bundle as a zip archive, in a thread."""
+        bundle = self.bundle
+        if not path or bundle is None or self._background.busy:
             return
-        try:
-            export_bundle(self.bundle, path)
-        except HiersegError as error:
-            self.message.say(error.sentence, error=True, tip=error.hint)
-        except OSError as error:
-            self.message.say(
-                _("The model cannot be exported: {reason}.").format(reason=error.strerror or error), error=True
-            )
-        else:
-            self.message.say(_("Exported to {path}.").format(path=path))
+
+        def exported(written: Path | None, error: BaseException | None) -> None:
+            if written is None:
+                self._refused(_("The model cannot be exported: {reason}."), error)
+            else:
+                self.message.say(_("Exported to {path}.").format(path=written))
+
+        self._begin(_("Exporting…"), lambda: export_bundle(bundle, path), exported)
+
+    def close(self) -> None:
+        """Tell nobody of an import that is going on."""
+        self._background.forget()
 
     def delete(self) -> None:
         """Delete the chosen bundle if it is the user's own."""
@@ -118,6 +121,24 @@ class ModelSection:
             self.message.say(error.sentence, error=True, tip=error.hint)
             return
         self.refresh()
+
+    def _begin(self, text: str, work: Callable[[], Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        self.message.say(text)
+        self.button.enabled = False
+
+        def ended(result: Any, error: BaseException | None) -> None:
+            self.button.enabled = True
+            done(result, error)
+
+        self._background.start(work, ended)
+
+    def _refused(self, text: str, error: BaseException | None) -> None:
+        if isinstance(error, HiersegError):
+            self.message.say(error.sentence, error=True, tip=error.hint)
+        elif isinstance(error, OSError):
+            self.message.say(text.format(reason=error.strerror or error), error=True)
+        else:
+            self.message.say(text.format(reason=error), error=True)
 
     # -- menu -------------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,7 @@ class SegmentPage:
     def close(self) -> None:
         """End the worker and stop following anything."""
         self.set_parameters(None)
+        self.model.close()
         self.segment.close()
         self.setup.close()
         self.hierarchy.close()
