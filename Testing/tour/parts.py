@@ -29,6 +29,7 @@ PARTS: dict[str, Part] = {
     "segment": Part("tour_segment.py"),
     "refine": Part("tour_refine.py"),
     "hierarchy": Part("tour_hierarchy.py"),
+    "cases": Part("tour_cases.py"),
     "train": Part("tour_train.py", seconds=600),
     "exits-effect": Part(
         "exits.py",
@@ -43,4 +44,6 @@ PARTS: dict[str, Part] = {
     ),
     "exits-run": Part("exits.py", arguments=("run",)),
     "exits-training": Part("exits.py", arguments=("training",), outlives="hierseg train"),
+    "bars-256": Part("bars.py", arguments=("256",)),
+    "bars-512": Part("bars.py", arguments=("512",)),
 }
