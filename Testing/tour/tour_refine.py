@@ -10,8 +10,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
+import qt
 import slicer
-from hands import choose, click, shortcut, stroke, wait, wait_until, when_dialog
+from hands import choose, click, shortcut, stroke, wait, wait_until
 from journey import Journey, leave, settings, window
 
 REFINED = "deep gray matter"
@@ -353,14 +354,16 @@ def save_dialog(journey: Journey) -> dict[str, Any]:
     paint_with("Paint", 8)
     found: list[int] = []
 
-    def look(dialog: Any) -> None:
+    def look() -> None:
         found.append(page().annotation.GetNumberOfDisplayNodes())
-        dialog.reject()
+        slicer.app.activeModalWidget().reject()
 
-    timer = when_dialog(look)
+    # Without a window manager no window has the focus, which the dialog then takes, by itself.
+    slicer.util.mainWindow().activateWindow()
+    wait(0.3)
+    qt.QTimer.singleShot(1500, look)
     slicer.app.ioManager().openSaveDataDialog()
     wait(0.3)
-    timer.stop()
     assert found == [1], found
     assert page().annotation.GetNumberOfDisplayNodes() == 2
     assert page().refine.refining
