@@ -26,6 +26,7 @@ class Part:
 
 PARTS: dict[str, Part] = {
     "selftest": Part("own_test.py"),
+    "tutorial": Part("tour_tutorial.py"),
     "segment": Part("tour_segment.py"),
     "refine": Part("tour_refine.py"),
     "hierarchy": Part("tour_hierarchy.py"),

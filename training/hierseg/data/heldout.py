@@ -18,6 +18,7 @@ from hierseg.labeltree import LabelTree
 
 _LEAST_BANDS = 3
 _LEAST_RUN = 5
+_BLOCKS = 20
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ class HeldSlices:
 def choose_slices(label: np.ndarray, tree: LabelTree, share: float) -> HeldSlices | None:
     """Annotated slices to hold out, the same ones every time; None if none can be spared.
 
-    The axis is the one along which the fewest slices are annotated.  Where the annotation lies in several separate bands of
-    slices, whole bands are taken, from the inside; in one long band, a block in its middle.  Each subclass stays in
-    slices that are trained on.
+    Strokes lie in a few slices with gaps between: these slices, along the axis that has the fewest, are told from structures
+    that are annotated throughout, as those that were taken over from a prediction.  Of the strokes, whole bands of slices
+    are held out, those that show most subclasses with the least paint.  Without strokes, thin blocks spread over the annotation are.
+    Each subclass keeps at least half of its slices for the training.
 
     Args:
         label: node values ``(X, Y, Z)``.
@@ -76,29 +78,48 @@ def choose_slices(label: np.ndarray, tree: LabelTree, share: float) -> HeldSlice
     if not values or label.ndim != 3:
         return None
     masks = [label == value for value in values]
-    shown = [
-        np.stack([mask.any(axis=tuple(other for other in range(3) if other != axis)) for mask in masks])
+    counts = [
+        np.stack([mask.sum(axis=tuple(other for other in range(3) if other != axis)) for mask in masks])
         for axis in range(3)
     ]
-    counts = [int(found.any(axis=0).sum()) for found in shown]
-    axis = min((2, 1, 0), key=lambda number: counts[number])
-    table = shown[axis]
-    bands = _bands(np.flatnonzero(table.any(axis=0)))
-    if len(bands) < _LEAST_BANDS:
-        bands = _blocks(max(bands, key=len), share)
-        wanted = 1
-    else:
-        wanted = max(1, round(share * len(bands)))
+    # Along which axis strokes were painted shows by gaps between them, and by how few slices a subclass lies in.
+    axis = min(
+        (2, 1, 0),
+        key=lambda number: (
+            not any(_has_gaps(row) for row in counts[number]),
+            int((counts[number] > 0).sum(axis=1).min()),
+        ),
+    )
+    table = counts[axis]
+    strokes = table[[row for row in range(len(values)) if _has_gaps(table[row])]]
     held: list[int] = []
-    for band in _ranked(bands, table):
-        rest = table.copy()
-        rest[:, [*held, *band]] = False
-        if rest.any(axis=1).all():
-            held += band
-            wanted -= 1
+    if len(strokes):
+        bands = _bands(np.flatnonzero(strokes.any(axis=0)))
+        wanted = max(1, round(share * len(bands))) if len(bands) >= _LEAST_BANDS else 0
+        # Most subclasses first; of like ones those with the least paint, which training misses least.
+        bands.sort(key=lambda band: (-int(strokes[:, band].any(axis=1).sum()), int(strokes[:, band].sum()), band))
+        held = _take(bands, wanted, table)
+    if not held:
+        held = _take(*_spread(np.flatnonzero(table.any(axis=0)), share), table)
+    return HeldSlices(axis, tuple(sorted(held))) if held else None
+
+
+def _take(bands: list[list[int]], wanted: int, table: np.ndarray) -> list[int]:
+    """The first bands that leave each subclass half of its slices."""
+    held: list[int] = []
+    for band in bands:
         if wanted == 0:
             break
-    return HeldSlices(axis, tuple(sorted(held))) if held else None
+        hidden = [*held, *band]
+        if (2 * (table[:, hidden] > 0).sum(axis=1) <= (table > 0).sum(axis=1)).all():
+            held, wanted = hidden, wanted - 1
+    return held
+
+
+def _has_gaps(counts: np.ndarray) -> bool:
+    """Whether a subclass lies in several separate bands of slices; specks beside a whole structure do not count."""
+    runs = _bands(np.flatnonzero(counts))
+    return len(runs) >= _LEAST_BANDS and 2 * max(len(run) for run in runs) <= sum(len(run) for run in runs)
 
 
 def _bands(indices: np.ndarray) -> list[list[int]]:
@@ -107,19 +128,15 @@ def _bands(indices: np.ndarray) -> list[list[int]]:
     return [part.tolist() for part in np.split(indices, cuts)]
 
 
-def _blocks(band: list[int], share: float) -> list[list[int]]:
-    """Blocks inside one long band, its ends left out; none if it is short."""
-    if len(band) < _LEAST_RUN:
-        return []
-    size = max(1, round(share * len(band)))
-    return [band[start : start + size] for start in range(1, len(band) - size)]
-
-
-def _ranked(bands: list[list[int]], table: np.ndarray) -> list[list[int]]:
-    """Those that show the most subclasses first; of like ones the inner ones."""
-    middle = (len(bands) - 1) / 2
-    order = sorted(
-        range(len(bands)),
-        key=lambda place: (-int(table[:, bands[place]].any(axis=1).sum()), abs(place - middle), place),
-    )
-    return [bands[place] for place in order]
+def _spread(indices: np.ndarray, share: float) -> tuple[list[list[int]], int]:
+    """Blocks of an annotation without gaps, evenly spread ones first, and how many of them to take."""
+    if len(indices) < _LEAST_RUN:
+        return [], 0
+    blocks = [part.tolist() for part in np.array_split(indices, min(_BLOCKS, len(indices)))]
+    wanted = max(1, round(share * len(blocks)))
+    # Not the first and the last block, where little of anything is left.
+    inner = range(1, len(blocks) - 1)
+    best = [round((number + 0.5) * len(blocks) / wanted - 0.5) for number in range(wanted)]
+    # A block that would take too much of a small structure is passed over for another one.
+    places = [place for place in best if place in inner] + [place for place in inner if place not in best]
+    return [blocks[place] for place in places], wanted
