@@ -224,3 +224,24 @@ def test_the_picture_in_dark(app_scene: Any, volume: Any, screenshot: Callable[.
         widget.cleanup()
         app.setPalette(before)
         app.setStyle(style)
+
+
+def test_a_sentence_stays_readable_when_the_application_turns_dark(app_scene: Any) -> None:
+    from HierSubclassSegLib.gui.message import Message
+
+    message = Message()
+    message.say("It did not work.", error=True)
+    message.widget.show()
+    app = slicer.app
+    before = qt.QPalette(app.palette())
+    dark = qt.QPalette(before)
+    dark.setColor(qt.QPalette.Window, qt.QColor(40, 40, 40))
+    try:
+        app.setPalette(dark)
+        slicer.app.processEvents()
+        assert message.widget.palette.color(qt.QPalette.WindowText).lightness() > 150
+    finally:
+        app.setPalette(before)
+    slicer.app.processEvents()
+    assert message.widget.palette.color(qt.QPalette.WindowText).lightness() < 120
+    message.widget.close()

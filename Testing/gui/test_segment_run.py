@@ -159,6 +159,20 @@ def test_a_worker_that_cannot_be_started_is_a_sentence(page: SegmentPage, tmp_pa
     assert page.segment.button.text == "Apply"
 
 
+def test_a_program_that_is_not_there_is_a_sentence_and_setup_looks(
+    page: SegmentPage, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., None]
+) -> None:
+    worker.choose("")
+    monkeypatch.setattr(worker, "own_python", lambda: "no-such-program-anywhere")
+    page.segment.apply()
+    wait_for(lambda: not page.segment.running, 20)
+    assert "no-such-program-anywhere cannot be run" in page.segment.message.text
+    wait_for(lambda: page.setup.report is not None, 20)
+    assert "no-such-program-anywhere cannot be started" in page.setup.sentence.text
+    assert not page.setup.widget.isHidden()
+    assert not page.setup.other.collapsed
+
+
 def test_edit_hides_the_prediction_and_hands_it_over(
     page: SegmentPage, app_scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

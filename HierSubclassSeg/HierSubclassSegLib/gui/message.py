@@ -18,7 +18,7 @@ class _Label(qt.QLabel):
     def event(self, event: Any) -> bool:
         """A color that was chosen for the old palette may not be seen on the new one."""
         known = bool(qt.QLabel.event(self, event))
-        if event.type() == qt.QEvent.ApplicationPaletteChange:
+        if event.type() in (qt.QEvent.ApplicationPaletteChange, qt.QEvent.PaletteChange, qt.QEvent.StyleChange):
             self._changed()
         return known
 
@@ -27,7 +27,7 @@ class Message:
     """A label that is there only while it says something; errors are in red, notes in the palette's own color."""
 
     def __init__(self) -> None:
-        self._error = False
+        self._error = self._coloring = False
         self.widget = _Label(self._color)
         self.widget.wordWrap = True
         self.widget.visible = False
@@ -48,12 +48,17 @@ class Message:
         self._color()
 
     def _color(self) -> None:
+        if self._coloring:
+            # A color that is set is a palette that changes.
+            return
+        self._coloring = True
         palette = qt.QPalette()
         if self._error:
             # Red that can be read on the palette's own background.
             dark = palette.color(qt.QPalette.Window).lightness() < 128
             palette.setColor(qt.QPalette.WindowText, qt.QColor(255, 130, 120) if dark else qt.QColor(176, 0, 32))
         self.widget.setPalette(palette)
+        self._coloring = False
 
 
 def note_label() -> qt.QLabel:

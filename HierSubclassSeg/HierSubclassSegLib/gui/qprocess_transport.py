@@ -38,6 +38,7 @@ class QProcessTransport:
         self._closing = False
         self._ended = False
         self._exit_told = False
+        self._ran = False
         self._failed_to_start = False
         self._process = qt.QProcess()
 
@@ -121,12 +122,22 @@ class QProcessTransport:
 
     def _error_occurred(self, error: object) -> None:
         if error == qt.QProcess.FailedToStart:
+            self._could_not_start()
+
+    def _could_not_start(self) -> None:
+        if not self._failed_to_start:
             self._failed_to_start = True
             self.on_stderr(f"{self.command[0]} cannot be run.\n".encode())
             self._exit(127)
 
     def _state_changed(self, state: object) -> None:
+        if state == qt.QProcess.Running:
+            self._ran = True
         if state != qt.QProcess.NotRunning or self._failed_to_start:
+            return
+        if not self._ran:
+            # Qt tells the state before it tells the error.
+            self._could_not_start()
             return
         self._read_output()
         self._read_errors()

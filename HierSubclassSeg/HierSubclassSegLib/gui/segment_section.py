@@ -15,6 +15,7 @@ from hierseg.errors import HiersegError
 from HierSubclassSegLib.compute.jobs import PredictionResult, RemoteError
 from HierSubclassSegLib.compute.overall import Overall
 from HierSubclassSegLib.compute.segmenter import Segmenter
+from HierSubclassSegLib.compute.setup_worker import explain_death
 from HierSubclassSegLib.gui import layouts, texts, timings, worker
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.gui.run import Run
@@ -228,8 +229,12 @@ class SegmentSection:
         if error.traceback:
             self.options.add_line(error.traceback)
         code = f" ({error.code})" if error.code else ""
-        self._ended(error.sentence, error=True, tip=error.hint + code)
-        if error.kind == "WorkerDied" and not self.segmenter.worker:
+        sentence, hint = error.sentence, error.hint
+        unknown = error.kind == "WorkerDied" and not self.segmenter.worker
+        if unknown:
+            sentence, hint = explain_death(error, self.segmenter.diagnostics, _("The worker"))
+        self._ended(sentence, error=True, tip=hint + code)
+        if unknown:
             # It never said hello: what it needs may not be there.
             self._lacking()
 

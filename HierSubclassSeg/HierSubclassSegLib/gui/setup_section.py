@@ -155,7 +155,8 @@ class SetupSection:
         if not worker.chosen():
             self._plan = setup_plan.make_plan(report, pytorch_extension=pytorch_extension())
             if self._plan.refusal:
-                sentence = self._plan.refusal
+                # A Python that does not even start says so itself.
+                sentence = f"{sentence} {report.hint}" if report.code == "HS-SETUP-PYTHON" else self._plan.refusal
                 self.other.collapsed = False
         else:
             sentence = f"{sentence} {report.hint}"
