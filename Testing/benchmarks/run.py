@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
     "predict": (["-m", "hierseg", "bench", "predict"], ["--size", "48", "--runs", "1"]),
     "main_job": ([str(HERE / "bench_main_job.py")], ["--size", "48", "--runs", "1"]),
+    "heartbeat": ([str(HERE / "bench_heartbeat.py")], ["--size", "48", "--runs", "1"]),
     "separate_normalization": ([str(HERE / "bench_separate_normalization.py")], []),
 }
 LEFT_OUT_WHEN_QUICK = ("separate_normalization",)
