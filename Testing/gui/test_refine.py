@@ -181,6 +181,9 @@ def test_masking_follows_what_is_selected(page: Any, wait_for: Callable[..., Non
     tumor = tree_store.segment_id_of(page.annotation, tree.node("tumor"))
     assert Masking.of(editor.node).mask_segment == tumor
     wait_for(lambda: page.hierarchy.selected == "edema")
+    table = editor.widget.findChildren(slicer.qMRMLSegmentsTableView)[0]
+    wait_for(lambda: len(table.displayedSegmentIDs()) == 2, what="only the siblings are listed")
+    assert not table.visibilityColumnVisible
     editor.node.SetSourceVolumeIntensityMask(True)
     assert not editor.node.GetSourceVolumeIntensityMask()
     page.refine.pick("rim")

@@ -15,7 +15,7 @@ from slicer.i18n import translate
 
 #: effects that honor the editable area and the erasable segments; a stroke of any other could hurt what it may not touch
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Threshold")
-#: options of the brush that change what is selected, or what else is erased; they would also make the panel wider
+#: options of the brush that change what is selected, or what else is erased
 _OPTIONS_LEFT_OUT = ("Color smudge", "Erase all segments", "Edit in 3D views")
 _TAG = "HierSubclassSeg"
 _UNDO_STATES = 30
@@ -96,10 +96,7 @@ class RefineEditor:
 
     def start(self) -> None:
         """Strokes can be made in the views."""
-        left_out = [translate("qSlicerSegmentEditorPaintEffect", text) for text in _OPTIONS_LEFT_OUT]
-        for box in self.widget.findChildren(qt.QCheckBox):
-            if box.text in left_out:
-                box.visible = False
+        self._trim()
         self.widget.visible = True
         self.widget.readOnly = False
         self.widget.setupViewObservations()
@@ -142,8 +139,17 @@ class RefineEditor:
         self.detach()
         self.widget.setMRMLScene(None)
 
+    def _trim(self) -> None:
+        """Leave out options that do not belong here, and let the others fit a narrow panel."""
+        left_out = [translate("qSlicerSegmentEditorPaintEffect", text) for text in _OPTIONS_LEFT_OUT]
+        for box in self.widget.findChildren(qt.QCheckBox):
+            if box.text in left_out:
+                box.visible = False
+        for form in self.widget.findChildren(qt.QFormLayout):
+            form.setRowWrapPolicy(qt.QFormLayout.WrapLongRows)
+
     def _list(self) -> None:
-        table = next(iter(slicer.util.findChildren(self.widget, className="qMRMLSegmentsTableView")), None)
+        table = next(iter(self.widget.findChildren(slicer.qMRMLSegmentsTableView)), None)
         segmentation_node = self.widget.segmentationNode()
         if table is None or segmentation_node is None:
             return

@@ -156,6 +156,7 @@ def install() -> qSlicerApplication:
     slicer.util.selectModule = modules.select
     slicer.qMRMLPlotWidget = plot_widgets.qMRMLPlotWidget
     slicer.qMRMLSegmentEditorWidget = segment_editor.qMRMLSegmentEditorWidget
+    slicer.qMRMLSegmentsTableView = segment_editor.qMRMLSegmentsTableView
     slicer.qSlicerTerminologyNavigatorWidget = terminology.qSlicerTerminologyNavigatorWidget
     _submodule("ScriptedLoadableModule", scripted)
     _submodule("parameterNodeWrapper", parameters)

@@ -40,6 +40,8 @@ EFFECTS = (
     "Mask volume",
 )
 
+_COLUMNS = ("visibility", "color", "opacity", "status", "layer")
+
 
 @cplusplus
 class qSlicerSegmentEditorEffect(QObject):
@@ -68,6 +70,39 @@ class qSlicerSegmentEditorEffect(QObject):
 
 
 @cplusplus
+class qMRMLSegmentsTableView(qMRMLWidget):
+    """The table of segments inside the editor: a list, of which rows can be hidden.
+
+    Imitates ``qMRMLSegmentsTableView.h``; left out: columns (whether they are visible is kept), names edited in it, filter.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self._standin |= {"list": QListWidget(self), "hidden": [], "filterBarVisible": False}
+        self._standin |= {f"{name}ColumnVisible": True for name in _COLUMNS}
+        column.addWidget(self._standin["list"])
+
+    def setHideSegments(self, segment_ids: list[str]) -> None:
+        self._standin["hidden"] = list(segment_ids)
+        self._hide_rows()
+
+    def hideSegments(self) -> list[str]:
+        return list(self._standin["hidden"])
+
+    def displayedSegmentIDs(self) -> list[str]:
+        rows = self._standin["list"]
+        every = [rows.item(row).data(Qt.UserRole) for row in range(rows.count)]
+        return [segment_id for segment_id in every if segment_id not in self._standin["hidden"]]
+
+    def _hide_rows(self) -> None:
+        rows = self._standin["list"]
+        for row in range(rows.count):
+            rows.setRowHidden(row, rows.item(row).data(Qt.UserRole) in self._standin["hidden"])
+
+
+@cplusplus
 class qMRMLSegmentEditorWidget(qMRMLWidget):
     """The editor of one segmentation, driven by its ``vtkMRMLSegmentEditorNode``."""
 
@@ -79,13 +114,15 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         super().__init__(parent)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        table = QListWidget(self)
-        column.addWidget(table)
+        view = qMRMLSegmentsTableView(self)
+        column.addWidget(view)
+        table = view._standin["list"]
         self._standin |= {
             "logic": slicer.vtkSlicerSegmentEditorLogic(),
             "node": None,
             "tags": [],
             "node_tag": None,
+            "view": view,
             "table": table,
             "effects": {name: qSlicerSegmentEditorEffect(name, self) for name in EFFECTS},
             "order": [],
@@ -293,6 +330,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             state["table"].addItem(item)
             if segment_id == selected:
                 state["table"].setCurrentItem(item)
+        state["view"]._hide_rows()
         state["filling"] = False
 
     def _picked(self, row: int) -> None:
@@ -324,6 +362,8 @@ def _property(name: str) -> property:
     return property(lambda self: self._standin[name], lambda self, value: self._standin.__setitem__(name, value))
 
 
+for _name in (*(f"{column}ColumnVisible" for column in _COLUMNS), "filterBarVisible"):
+    setattr(qMRMLSegmentsTableView, _name, _property(_name))
 for _name in _FLAGS:
     setattr(qMRMLSegmentEditorWidget, _name, _property(_name))
     setattr(
