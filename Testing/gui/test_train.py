@@ -12,8 +12,9 @@ import pytest
 import slicer
 
 from engine import blobs
+from hierseg.dataset import Dataset
 from hierseg.resources import models_folder
-from HierSubclassSegLib.compute import runs
+from HierSubclassSegLib.compute import presets, runs
 from HierSubclassSegLib.compute.training import TrainingRun
 from HierSubclassSegLib.gui import train_setup_section
 from HierSubclassSegLib.gui.train_page import TrainPage
@@ -62,8 +63,6 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_what_is_missing_is_said_near_the_button(widget: Any, tmp_path: Path, data: Path) -> None:
-    from hierseg.dataset import Dataset
-
     setup = page_of(widget).setup
     assert setup.facts.text == "Choose the dataset folder that you annotated into."
     assert not setup.button.enabled
@@ -173,6 +172,52 @@ def test_a_python_that_is_not_there_is_told(widget: Any, data: Path, monkeypatch
     page.setup.set_dataset(str(data))
     page.setup.begin()
     assert "choose a Python that has hierseg installed" in page.setup.message.text
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    widget: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = page_of(widget)
+    page.setup.set_dataset(str(data))
+    (tmp_path / "full").write_text("a file where a folder is needed")
+    monkeypatch.setattr(runs, "runs_folder", lambda: tmp_path / "full" / "runs")
+    page.setup.begin()
+    assert "the run folder cannot be written" in page.setup.message.text
+    assert "free some space" in page.setup.message.text
+
+
+def test_a_real_fine_tuning_from_strokes_to_a_model(
+    widget: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., None], screenshot: Any
+) -> None:
+    """The real trainer on one case with strokes: slices held out, the starting model beside, and a usable model."""
+    dataset = Dataset.create(tmp_path / "strokes", "strokes", ["MRI"], blobs.TREE)
+    image, label = blobs.blob(0)
+    sparse = blobs.coarsen(label)
+    for index in (8, 10, 12, 14, 16):
+        sparse[:, index] = label[:, index]
+    blobs.save(dataset, "only", image, sparse)
+    short = tmp_path / "finetune-short.yaml"
+    text = presets.preset("quick").config.read_text(encoding="utf-8")
+    text = text.replace("iterations: 120", "iterations: 6").replace("interval: 60", "interval: 2")
+    short.write_text(text + "patch_size: [32, 16, 16]\n")
+    monkeypatch.setattr(presets, "preset", lambda name: presets.Preset(name, short, 6, 1))
+    page = page_of(widget)
+    page.setup.set_dataset(str(dataset.folder))
+    page.setup.begin()
+    section = page.runs
+    section._timer.setInterval(100)
+    wait_for(lambda: section.status.ended, 200, "the end of a training of six steps")
+    assert section.status.state == "finished", section.status
+    assert section.history.held == "slices"
+    assert "No case could be held out" in section.scores.about.text
+    rows = {change.name: change for change in section.history.changes(section._tree)}
+    assert rows["core"].before is not None
+    assert rows["core"].after is not None
+    wait_for(lambda: section.curve.nodes)
+    widget.parent.resize(400, 1200)
+    screenshot(widget.parent, "real")
+    section.use_button.click()
+    assert widget.panel.segment_page.model.bundle.id.startswith("tiny-strokes@")
 
 
 def test_the_new_model_is_used(
