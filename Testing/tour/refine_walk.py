@@ -69,8 +69,12 @@ class Walk:
         getattr(self, kind)()
         wait(0.02)
         self.done[kind] = self.done.get(kind, 0) + 1
+        tour.check_invariants()
         # Undo may take back what was painted before the node was locked.
-        tour.check_invariants(None if kind in ("undo", "redo", "lock") else locked)
+        if kind not in ("undo", "redo", "lock"):
+            now = state()
+            for key, voxels in locked.items():
+                assert now[key][2] == voxels, f"{now[key][0]} was changed, though it is locked"
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
@@ -205,12 +209,14 @@ class Walk:
             self.future = []
         self.present = now
 
-    def locked(self) -> dict[str, np.ndarray]:
-        """The voxels of what is locked now."""
-        from HierSubclassSegLib.scene import marks
+    def locked(self) -> dict[str, bytes]:
+        """The voxels, by segment, of what is locked now."""
+        from HierSubclassSegLib.scene import marks, tree_store
 
-        names = marks.untouchable(tour.page().annotation, tour.session().tree)
-        return {name: mask for name, mask in tour.everything().items() if name in names}
+        node, tree = tour.page().annotation, tour.session().tree
+        names = marks.untouchable(node, tree)
+        ids = {tree_store.segment_id_of(node, tree.node(name)) for name in names}
+        return {key: value[2] for key, value in self.present.items() if key in ids}
 
     def not_concerned(self) -> dict[str, bytes]:
         """The voxels, by segment, of what a stroke with the selected node may not change."""

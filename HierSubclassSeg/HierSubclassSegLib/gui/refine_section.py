@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from hierseg.errors import HiersegError
@@ -19,8 +18,8 @@ from HierSubclassSegLib.gui.refine_question import OutsideQuestion
 from HierSubclassSegLib.gui.refine_slices import RefineSlices
 from HierSubclassSegLib.gui.refine_takeover import RefineTakeOver
 from HierSubclassSegLib.gui.refine_view import SeenWhileRefining
-from HierSubclassSegLib.gui.save_dialog import SaveDialogWatch
-from HierSubclassSegLib.scene import prediction, refine_takeover, tags, tree_store
+from HierSubclassSegLib.gui.refine_workbench import Workbench
+from HierSubclassSegLib.scene import refine_takeover, tags, tree_store
 from HierSubclassSegLib.scene.painting import RefineSession
 from HierSubclassSegLib.scene.reconcile import Outside
 
@@ -37,7 +36,6 @@ class RefineSection:
 
     Attributes:
         annotation: the segmentation node, or None.
-        session: the painting session, or None.
         widget: to be put into the page.
         message: a sentence about what was done or cannot be done.
     """
@@ -48,20 +46,27 @@ class RefineSection:
         selected: Callable[[str], Any] = lambda _name: None,
     ) -> None:
         self.annotation: Any = None
-        self.session: RefineSession | None = None
-        self.editor: RefineEditor | None = None
+        self._bench = Workbench(self._show_editor, self._start_later)
         self._session_changed = session_changed
         self._selected = selected
         self._entered = False
         self._resume: str | None = None
         self._seen: SeenWhileRefining | None = None
-        self._observed: list[tuple[Any, int]] = []
-        self._save_dialog = SaveDialogWatch(self._save_starts, self._save_ends)
         self._later = qt.QTimer()
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.timeout.connect(self._follow)
         self._make_widgets()
+
+    @property
+    def session(self) -> RefineSession | None:
+        """The painting session on the annotation, or None."""
+        return self._bench.session
+
+    @property
+    def editor(self) -> RefineEditor | None:
+        """The embedded editor; None before the first annotation."""
+        return self._bench.editor
 
     # -- as a section of the page -----------------------------------------------------------------------------------
 
@@ -214,59 +219,20 @@ class RefineSection:
     def _open_session(self) -> None:
         if self.session is not None or self.annotation is None:
             return
-        volumes = prediction.volumes_of(self.annotation)
         try:
-            if not volumes:
-                raise tags.SceneError(
-                    f"the volume of '{self.annotation.GetName()}' is not in the scene; load it, or choose another annotation."
-                )
-            if self.editor is None:
-                self.editor = RefineEditor(self._stroke_ended)
-                self._place.addWidget(self.editor.widget)
-                self.editor.widget.currentSegmentIDChanged.connect(self._start_later)
-            self.editor.attach(self.annotation, volumes[0])
-            self.session = RefineSession(
-                self.annotation, volumes[0], save_state=self.editor.save_state, editor_node=self.editor.node
-            )
+            self._bench.open(self.annotation)
         except HiersegError as error:
-            if self.editor is not None:
-                self.editor.detach()
             self.message.say(error.sentence, error=True, tip=error.hint)
             return
-        self.editor.quiet = lambda: self.session is not None and self.session.writing
-        kind = slicer.vtkSegmentation
-        segmentation = self.annotation.GetSegmentation()
-        for event in (kind.SegmentAdded, kind.SegmentRemoved, kind.SegmentModified):
-            self._observed.append((segmentation, segmentation.AddObserver(event, self._start_later)))
-        if self._entered:
+        if self._entered and self.editor is not None:
             self.editor.keys(True)
-        self._save_dialog.start()
         self._session_changed(self.session)
 
     def _close_session(self) -> None:
         self.stop()
-        for source, tag in self._observed:
-            source.RemoveObserver(tag)
-        self._observed = []
-        self._save_dialog.stop()
         if self.session is not None:
-            self.session.close()
-            self.session = None
             self._session_changed(None)
-        if self.editor is not None:
-            self.editor.detach()
-
-    def _save_starts(self) -> None:
-        if self.session is not None:
-            self.session.suspend()
-
-    def _save_ends(self) -> None:
-        if self.session is not None:
-            self.session.resume()
-
-    def _stroke_ended(self) -> None:
-        if self.session is not None and self.session.refining:
-            self.session.after_stroke()
+        self._bench.close()
 
     def _enter(self, session: RefineSession, name: str | None, outside: Outside) -> None:
         """Enter a node, make the segments that it and its children lack, all in one undo step, and select a child."""
@@ -349,6 +315,9 @@ class RefineSection:
         self.slices.widget.visible = self.refining
         if not self.refining:
             self.take_over.widget.visible = False
+
+    def _show_editor(self, widget: Any) -> None:
+        self._place.addWidget(widget)
 
     def _fill(self) -> None:
         """List the inner nodes, each below its parent."""
