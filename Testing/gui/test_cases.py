@@ -231,7 +231,7 @@ def test_a_folder_that_is_no_dataset_becomes_one(
     page.export.save()
     assert page.export.message.text == "There is no annotation to save."
     assert not page.cases.open_folder(str(folder))
-    assert "there is no dataset.json in this folder" in page.cases.message.text
+    assert "is no dataset folder; to make one there" in page.cases.message.text
     volume = geometry.make_volume(slicer.mrmlScene, np.zeros(SHAPE, np.int16), np.eye(4), "Doe John T1")
     node = annotation.create_annotation([volume], tree)
     page.set_annotation(node)

@@ -163,6 +163,8 @@ class AnnotatePage:
         return self.cases.ask_folder(node)
 
     def _case_saved(self) -> None:
+        # It may have become another case.
+        self.cases.set_annotation(self._annotation)
         self.cases.refresh()
 
     def _new_clicked(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from hierseg.dataset import Case
 from HierSubclassSegLib.gui import case_texts, icons
 from HierSubclassSegLib.scene.ticks import Steps
 from HierSubclassSegLib.scene.work_list import WorkList
@@ -66,7 +67,8 @@ class CaseTable:
 
     def fill_steps(self, work: WorkList) -> Steps[None]:
         """Show a work list's cases, then what is counted meanwhile, in small steps."""
-        wanted = [case.id for case in work.cases]
+        cases = {case.id: case for case in work.cases}
+        wanted = list(cases)
         if wanted != list(self._items):
             self.clear()
             for index, case_id in enumerate(wanted):
@@ -80,25 +82,27 @@ class CaseTable:
                     yield 0.0
             self._fit()
             self.show_opened(self._opened)
-        for index, case in enumerate(work.cases):
-            self.show(work, case.id)
+        for index, case in enumerate(cases.values()):
+            self.show(work, case)
             if index % _AT_ONCE == _AT_ONCE - 1:
                 yield 0.0
         known = set(work.shares)
         problems = set(work.problems)
         for fraction in work.count_steps():
-            for case_id in (set(work.shares) - known) | (set(work.problems) - problems):
-                self.show(work, case_id)
+            for case_id in ((set(work.shares) - known) | (set(work.problems) - problems)) & set(cases):
+                self.show(work, cases[case_id])
             known, problems = set(work.shares), set(work.problems)
             yield fraction
-        for case in work.cases:
-            self.show(work, case.id)
+        for index, case in enumerate(cases.values()):
+            self.show(work, case)
+            if index % _AT_ONCE == _AT_ONCE - 1:
+                yield 1.0
 
-    def show(self, work: WorkList, case_id: str) -> None:
+    def show(self, work: WorkList, case: Case) -> None:
         """Show what is known of a case now."""
+        case_id = case.id
         item = self._items.get(case_id)
-        case = next((case for case in work.cases if case.id == case_id), None)
-        if item is None or case is None:
+        if item is None:
             return
         share, status = work.shares.get(case_id), work.status(case)
         problem = work.problems.get(case_id, "")

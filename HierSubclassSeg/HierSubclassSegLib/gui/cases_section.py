@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -100,6 +101,17 @@ class CasesSection:
         if not folder:
             return False
         self._counting.cancel()
+        if not (Path(folder) / "dataset.json").exists():
+            self._desk.work = None
+            self.message.say(
+                _(
+                    "{folder} is no dataset folder; to make one there, choose an annotation and open this folder again."
+                ).format(folder=folder),
+                error=True,
+            )
+            self.table.clear()
+            self._show_state()
+            return False
         try:
             self._desk.open(folder)
         except HiersegError as error:
@@ -171,7 +183,8 @@ class CasesSection:
             work.set_status(case_id, status)
         except HiersegError as error:
             self.message.say(error.sentence, error=True, tip=error.hint)
-        self.table.show(work, case_id)
+        else:
+            self.table.show(work, work.dataset.case(case_id))
         self._show_state()
 
     def _leave(self, cases: list[OpenCase], then: Callable[[], None]) -> None:

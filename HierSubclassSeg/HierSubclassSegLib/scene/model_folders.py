@@ -50,9 +50,18 @@ def model_steps(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Steps[list
             raise tags.SceneError(
                 f"'{segmentation_node.GetName()}': Slicer cannot make the models of '{top.name}'; its log says why."
             )
+        # Slicer moves the folder beside the segmentation.
+        hierarchy.SetItemParent(inner, folder)
         found = vtk.vtkIdList()
         hierarchy.GetItemChildren(inner, found)
-        models += [hierarchy.GetItemDataNode(found.GetId(number)) for number in range(found.GetNumberOfIds())]
+        made = [hierarchy.GetItemDataNode(found.GetId(number)) for number in range(found.GetNumberOfIds())]
+        names_of = {tree.node(name).name for name in (node.GetName() for node in made) if name in tree}
+        for model in made:
+            # A superclass around its subclasses: they are seen through it.
+            inside = {child.name for child in tree.descendants(model.GetName())} if model.GetName() in tree else set()
+            if inside & names_of and model.GetDisplayNode() is not None:
+                model.GetDisplayNode().SetOpacity(0.3)
+        models += made
         yield (index + 1) / len(wanted)
     return models
 
