@@ -384,8 +384,8 @@ class TrainingRun:
         tail = self.log_tail()
         said = next((line.partition("hierseg: ")[2] for line in reversed(tail) if line.startswith("hierseg: ")), "")
         message = said or (
-            "The training has ended without saying why (it was killed, memory ran out, or the computer was restarted); start it again with 'resume' "
-            f"to go on from the last checkpoint. Its log is {self.folder / LOG}."
+            "The training has ended without saying why (it was killed, memory ran out, or the computer was restarted); "
+            "resume it to go on from the last checkpoint."
         )
         return replace(told, state="failed", message=message, seconds_left=None, log_tail=tail)
 
