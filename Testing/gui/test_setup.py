@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import qt
+import slicer
 
 from HierSubclassSegLib.gui import setup_section, worker
 from HierSubclassSegLib.gui.setup_section import SetupSection
@@ -97,6 +98,13 @@ def test_missing_torch_is_told_in_a_line_and_installed_on_a_word(
     assert "torch for the processor (about 250 MB)" in setup.button.toolTip
     assert setup.other.collapsed
     assert packages.asked == []
+    setup.sentence.say("A sentence that is long enough to need several lines in a narrow panel. " * 3, error=True)
+    setup.other.collapsed = False
+    slicer.app.processEvents()
+    label = setup.sentence.widget
+    assert label.height >= label.heightForWidth(label.width) > 40
+    setup.other.collapsed = True
+    setup.sentence.say("torch, which computes the segmentation, is not installed.", error=True)
     screenshot(setup.widget.window(), "missing")
     dialogs.answers.append(qt.QMessageBox.Cancel)
     setup.button.click()

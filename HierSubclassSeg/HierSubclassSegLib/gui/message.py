@@ -9,15 +9,28 @@ import qt
 
 
 class _Label(qt.QLabel):
-    """Tells when the application has become dark or light."""
+    """A label that is never cut: in a narrow panel Qt's own gives lines away that do not fit below one another.
 
-    def __init__(self, repaint: Callable[[], None]) -> None:
+    Args:
+        repaint: called when the application has become dark or light.
+    """
+
+    def __init__(self, repaint: Callable[[], None] = lambda: None) -> None:
         qt.QLabel.__init__(self)
         self._changed = repaint
+        self.wordWrap = True
+
+    def fit(self) -> None:
+        """Claim the height of all lines at the present width."""
+        height = int(self.heightForWidth(self.width))
+        if height > 0 and height != self.minimumHeight:
+            self.setMinimumHeight(height)
 
     def event(self, event: Any) -> bool:
         """A color that was chosen for the old palette may not be seen on the new one."""
         known = bool(qt.QLabel.event(self, event))
+        if event.type() == qt.QEvent.Resize:
+            self.fit()
         if event.type() in (qt.QEvent.ApplicationPaletteChange, qt.QEvent.PaletteChange, qt.QEvent.StyleChange):
             self._changed()
         return known
@@ -29,7 +42,6 @@ class Message:
     def __init__(self) -> None:
         self._error = self._coloring = False
         self.widget = _Label(self._color)
-        self.widget.wordWrap = True
         self.widget.visible = False
         self.widget.setTextFormat(qt.Qt.PlainText)
         self.widget.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)
@@ -44,6 +56,7 @@ class Message:
         self.widget.text = text
         self.widget.toolTip = tip
         self.widget.visible = bool(text)
+        self.widget.fit()
         self._error = error
         self._color()
 
@@ -63,8 +76,7 @@ class Message:
 
 def note_label() -> qt.QLabel:
     """A label for a line of facts, smaller than the rest."""
-    label = qt.QLabel()
-    label.wordWrap = True
+    label = _Label()
     font = label.font
     font.setPointSizeF(max(6.0, font.pointSizeF() * 0.9))
     label.font = font

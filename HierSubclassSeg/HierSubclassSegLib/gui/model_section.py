@@ -196,3 +196,4 @@ class ModelSection:
         if bundle is not None:
             self.about.text = texts.about_model(bundle, timings.expected(bundle, self._ml))
             self.about.toolTip = texts.model_tip(bundle)
+            self.about.fit()

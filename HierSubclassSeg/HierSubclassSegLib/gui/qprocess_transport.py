@@ -127,7 +127,7 @@ class QProcessTransport:
     def _could_not_start(self) -> None:
         if not self._failed_to_start:
             self._failed_to_start = True
-            self.on_stderr(f"{self.command[0]} cannot be run.\n".encode())
+            self.on_stderr(f"{self.command[0]} cannot be run\n".encode())
             self._exit(127)
 
     def _state_changed(self, state: object) -> None:

@@ -233,7 +233,7 @@ class SegmentSection:
         unknown = error.kind == "WorkerDied" and not self.segmenter.worker
         if unknown:
             sentence, hint = explain_death(error, self.segmenter.diagnostics, _("The worker"))
-        self._ended(sentence, error=True, tip=hint + code)
+        self._ended(sentence, error=True, tip=(hint + code).strip())
         if unknown:
             # It never said hello: what it needs may not be there.
             self._lacking()
