@@ -62,7 +62,7 @@ def enter(journey: Journey) -> dict[str, Any]:
     wait(0.5)
     again = []
     for _ in range(5):
-        slicer.util.selectModule("Data")
+        slicer.util.selectModule("Volumes")
         wait(0.2)
         begin = time.perf_counter()
         slicer.util.selectModule("HierSubclassSeg")
@@ -189,7 +189,7 @@ def leave_refine(journey: Journey) -> dict[str, Any]:
         wait(0.5)
         panel().show(panel().annotate)
         wait(1.0)
-        slicer.util.selectModule("Data")
+        slicer.util.selectModule("Volumes")
         wait(0.5)
 
     return measured(journey, do)

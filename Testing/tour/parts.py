@@ -31,6 +31,7 @@ PARTS: dict[str, Part] = {
     "refine": Part("tour_refine.py"),
     "hierarchy": Part("tour_hierarchy.py"),
     "cases": Part("tour_cases.py"),
+    "killed": Part("killed.py", seconds=700),
     "train": Part("tour_train.py", seconds=600),
     "exits-effect": Part(
         "exits.py",

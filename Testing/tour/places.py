@@ -109,6 +109,7 @@ class Home:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end(self._processes())
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def environment(self, python: str, sample_file: Path, out: Path, name: str) -> dict[str, str]:
@@ -138,10 +139,14 @@ class Home:
         until = time.monotonic() + 5
         while (left := self._processes()) and time.monotonic() < until:
             time.sleep(0.2)
-        for number in left:
+        self._end(left)
+        return list(left.values())
+
+    @staticmethod
+    def _end(processes: dict[int, str]) -> None:
+        for number in processes:
             with contextlib.suppress(OSError):
                 os.kill(number, signal.SIGKILL)
-        return list(left.values())
 
     def _processes(self) -> dict[int, str]:
         if not LINUX:

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -56,6 +57,8 @@ def main() -> int:
         display = places.Display()
     except places.MissingError as error:
         return _missing(str(error))
+    # Told to end, it ends what it started as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()
@@ -112,8 +115,12 @@ def _wait(command: list[str], environment: dict[str, str], terminal: Any, second
     try:
         return process.wait(seconds), False
     except subprocess.TimeoutExpired:
-        places.end_group(process)
-        return process.wait(), True
+        return process.poll() or -1, True
+    finally:
+        # Also when this program is told to end: nothing of Slicer's stays behind.
+        if process.poll() is None:
+            places.end_group(process)
+            process.wait()
 
 
 def _missing(sentence: str) -> int:

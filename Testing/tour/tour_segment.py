@@ -13,7 +13,7 @@ import slicer
 from hands import choose, click, click_row, controls, wait, wait_until
 from journey import Journey, UntriedError, leave, settings, window
 
-SEGMENT_SECONDS = 300
+SEGMENT_SECONDS = 900
 
 
 def page() -> Any:
@@ -64,7 +64,7 @@ def cancel_a_run(journey: Journey) -> dict[str, Any]:
     before = slicer.mrmlScene.GetNumberOfNodes()
     click(page().segment.button)
     assert page().segment.segmenter.running, "Apply started nothing"
-    wait_until(lambda: page().segment.bar.value > 100, 120, "the bar passes 10 %")
+    wait_until(lambda: page().segment.bar.value > 100, 600, "the bar passes 10 %")
     journey.picture(f"{journey.name}-while-running")
     click(page().segment.button)
     seconds = wait_until(lambda: not page().segment.segmenter.running, 10, "the run ends")

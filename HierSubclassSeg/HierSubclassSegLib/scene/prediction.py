@@ -144,12 +144,15 @@ def _steps(
         if image is not None:
             added.append(_confidence_volume(volume, image, affine, scene.GenerateUniqueName(f"{name} confidence")))
             yield 1.0
-        node = new_segmentation(scene, name, volume_nodes)
-        added.append(node)
+        # Segments first: a node that has them when it enters the scene costs Slicer's subject hierarchy one look, and
+        # segments that come to a node in the scene one look at all of them for each.
+        node = begin_segmentation(scene, name)
         node.SetAttribute(tree_store.ROLE, "prediction")
         node.SetAttribute(MODEL, bundle_id)
-        yield 1.0
         labelmaps.add_layers(node, tree, layers, tags.model_source(bundle_id))
+        yield 1.0
+        added.append(node)
+        enter_scene(scene, node, volume_nodes)
         yield 1.0
         if image is not None:
             node.SetNodeReferenceID(CONFIDENCE, added[0].GetID())
@@ -167,14 +170,33 @@ def new_segmentation(
     scene: slicer.vtkMRMLScene, name: str, volume_nodes: Sequence[slicer.vtkMRMLVolumeNode]
 ) -> slicer.vtkMRMLSegmentationNode:
     """An empty segmentation node on the first volume's grid, beside it, with references to all the volumes."""
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node = begin_segmentation(scene, name)
+    enter_scene(scene, node, volume_nodes)
+    return node
+
+
+def begin_segmentation(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation node that is not in the scene yet; the name is made unique there."""
+    node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    # Python holds a reference of its own.
+    node.UnRegister(None)
+    node.SetName(scene.GenerateUniqueName(name))
+    return node
+
+
+def enter_scene(
+    scene: slicer.vtkMRMLScene,
+    node: slicer.vtkMRMLSegmentationNode,
+    volume_nodes: Sequence[slicer.vtkMRMLVolumeNode],
+) -> None:
+    """Put a segmentation node on the first volume's grid, beside it, with references to all the volumes."""
+    scene.AddNode(node)
     node.CreateDefaultDisplayNodes()
     # The transform first: Slicer takes the volume's grid as seen from the segmentation's own parent transform.
     geometry.place_beside(node, volume_nodes[0])
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_nodes[0])
     for volume in volume_nodes:
         node.AddNodeReferenceID(VOLUMES, volume.GetID())
-    return node
 
 
 def volumes_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLVolumeNode]:
