@@ -34,6 +34,7 @@ def predicting() -> Iterator[None]:
         with contextlib.suppress(OSError, DatasetError):
             place.mkdir(parents=True, exist_ok=True)
             stack.enter_context(transaction.locked(place, seconds=1.0))
+            stack.callback(shutil.rmtree, place, ignore_errors=True)
         yield
 
 
