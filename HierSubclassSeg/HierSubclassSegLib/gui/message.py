@@ -18,10 +18,12 @@ class _Label(qt.QLabel):
     def __init__(self, repaint: Callable[[], None] = lambda: None) -> None:
         qt.QLabel.__init__(self)
         self._changed = repaint
+        self._fitted = ""
         self.wordWrap = True
 
     def fit(self) -> None:
         """Claim the height of all lines at the present width."""
+        self._fitted = self.text
         height = int(self.heightForWidth(self.width))
         if height > 0 and height != self.minimumHeight:
             self.setMinimumHeight(height)
@@ -29,7 +31,7 @@ class _Label(qt.QLabel):
     def event(self, event: Any) -> bool:
         """A color that was chosen for the old palette may not be seen on the new one."""
         known = bool(qt.QLabel.event(self, event))
-        if event.type() == qt.QEvent.Resize:
+        if event.type() == qt.QEvent.Resize or (event.type() == qt.QEvent.Paint and self.text != self._fitted):
             self.fit()
         if event.type() in (qt.QEvent.ApplicationPaletteChange, qt.QEvent.PaletteChange, qt.QEvent.StyleChange):
             self._changed()
