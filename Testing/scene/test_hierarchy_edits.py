@@ -135,3 +135,14 @@ def test_locked_and_last_nodes_are_kept(place: Workplace) -> None:
     with pytest.raises(HiersegError, match="needs a node"):
         edits.remove_node("a")
     assert marks.locked_nodes(place.annotation, edits.tree) == frozenset()
+
+
+def test_a_new_name_is_worded_when_a_file_is_written(place: Workplace) -> None:
+    before = tags.get_tag(segment_of(place, "aa"), tags.TERMINOLOGY)
+    PlainEdits(place.annotation).rename("aa", "other")
+    assert tags.get_tag(segment_of(place, "other"), tags.TERMINOLOGY) == before
+    tree_store.mirror_state(place.annotation)
+    assert terminology.codes_of(tags.get_tag(segment_of(place, "other"), tags.TERMINOLOGY))["type"][2] == "other"
+    tags.set_tag(segment_of(place, "aab"), tags.TERMINOLOGY, "mine")
+    tree_store.mirror_state(place.annotation)
+    assert tags.get_tag(segment_of(place, "aab"), tags.TERMINOLOGY) == "mine"

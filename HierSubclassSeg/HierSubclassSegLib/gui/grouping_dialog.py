@@ -50,9 +50,7 @@ class GroupingDialog:
         self.table.setHeaderLabels([_("Segment"), _("Structure")])
         self.table.rootIsDecorated = False
         self.table.header().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
-        buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
-        buttons.accepted.connect(self.dialog.accept)
-        buttons.rejected.connect(self.dialog.reject)
+        buttons = hierarchy_dialogs.ok_cancel(self.dialog)
         self._accept = buttons.button(qt.QDialogButtonBox.Ok)
         self._accept.text = _("Group")
         layout.addLayout(row)

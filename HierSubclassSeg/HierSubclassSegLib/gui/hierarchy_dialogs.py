@@ -24,7 +24,7 @@ def ask_name(parent: Any, tree: LabelTree, above: str | None) -> str:
     edit = qt.QLineEdit()
     edit.objectName = "nameEdit"
     message = Message()
-    buttons = _ok_cancel(dialog)
+    buttons = ok_cancel(dialog)
     layout.addRow(_("Name:"), edit)
     layout.addRow(message.widget)
     layout.addRow(buttons)
@@ -61,7 +61,7 @@ def ask_codes(parent: Any, tree: LabelTree, node: Node) -> dict[str, tuple[str, 
     navigator = slicer.qSlicerTerminologyNavigatorWidget()
     # Name and color are the tree's own.
     navigator.overrideSectionVisible = False
-    buttons = _ok_cancel(dialog)
+    buttons = ok_cancel(dialog)
     layout.addWidget(navigator)
     layout.addWidget(buttons)
     accept = buttons.button(qt.QDialogButtonBox.Ok)
@@ -97,8 +97,8 @@ def ask_delete(parent: Any, name: str, below: int, painted: bool) -> str:
         button.toolTip = tip
         button.clicked.connect(lambda *_checked, index=index: dialog.done(index))
         layout.addWidget(button)
-    cancel = qt.QDialogButtonBox(qt.QDialogButtonBox.Cancel)
-    cancel.rejected.connect(dialog.reject)
+    cancel = qt.QPushButton(_("Cancel"))
+    cancel.clicked.connect(lambda *_checked: dialog.reject())
     layout.addWidget(cancel)
     chosen = int(dialog.exec_())
     return choices[chosen - 1][0] if chosen else ""
@@ -115,8 +115,10 @@ def ask_tree_to_load(parent: Any) -> str:
     return str(qt.QFileDialog.getOpenFileName(parent, _("Open a label tree"), "", _TREE_FILES) or "")
 
 
-def _ok_cancel(dialog: Any) -> Any:
-    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+def ok_cancel(dialog: Any) -> Any:
+    buttons = qt.QDialogButtonBox()
+    # Not in the constructor: PythonQt takes a number for the orientation.
+    buttons.setStandardButtons(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     return buttons

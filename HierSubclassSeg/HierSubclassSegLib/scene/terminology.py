@@ -50,6 +50,16 @@ def codes_of(entry: str) -> dict[str, tuple[str, str, str]]:
     return found
 
 
+def same_codes(entry: str, other: str) -> bool:
+    """Whether two serialized entries mean the same: how a code of our private scheme is worded does not count."""
+    return _told_apart(entry) == _told_apart(other)
+
+
+def _told_apart(entry: str) -> list[tuple[str, ...]]:
+    codes = (tuple(part.split("^")) for part in entry.split("~"))
+    return [code[:2] if code[0] == PRIVATE_SCHEME else code for code in codes]
+
+
 def _triplet(code: tuple[str, str, str]) -> str:
     return "^".join(_clean(part) for part in code)
 

@@ -116,8 +116,11 @@ def write_edited(segmentation_node: slicer.vtkMRMLSegmentationNode, old_tree: La
             segment.SetName(new.name)
         if new.color is not None and new.color != old.color:
             segment.SetColor(*colors.node_color(tree, new))
-        entry = terminology.terminology_entry(old_tree, old)
-        if tags.get_tag(segment, tags.TERMINOLOGY) == entry or new.terminology != old.terminology:
-            # Ours (it may hold the name of the node or of its parent), or the very thing that is edited.
-            tags.set_tag(segment, tags.TERMINOLOGY, terminology.terminology_entry(tree, new))
+        before, after = terminology.terminology_entry(old_tree, old), terminology.terminology_entry(tree, new)
+        ours = terminology.same_codes(tags.get_tag(segment, tags.TERMINOLOGY) or "", before)
+        if new.terminology != old.terminology or (ours and not terminology.same_codes(before, after)):
+            # A name alone is worded anew when a file is written (``tree_store.mirror_state``): where name and
+            # terminology change at once, as they would in undo, qMRMLSegmentsModel::onItemChanged writes the old
+            # terminology back, and that write costs what could be undone and redone.
+            tags.set_tag(segment, tags.TERMINOLOGY, after)
     tree_store.write_tree(segmentation_node, tree)

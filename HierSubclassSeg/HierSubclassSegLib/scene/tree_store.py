@@ -211,10 +211,17 @@ def write_state(segmentation_node: slicer.vtkMRMLSegmentationNode, state: dict[s
 
 
 def mirror_state(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Before a file is written: re-home the tree and copy the state into a tag beside it."""
-    if read_tree(segmentation_node) is None:
+    """Before a file is written: re-home the tree, copy the state into a tag beside it, and word our codes anew."""
+    tree = read_tree(segmentation_node)
+    if tree is None:
         return
     rehome(segmentation_node)
+    for path, segment_id in segments_by_path(segmentation_node, tree).items():
+        segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+        entry = terminology.terminology_entry(tree, tree.node(path))
+        if terminology.same_codes(tags.get_tag(segment, tags.TERMINOLOGY) or "", entry):
+            # The node may have been renamed.
+            tags.set_tag(segment, tags.TERMINOLOGY, entry)
     state = read_state(segmentation_node)
     if state:
         _set_home(

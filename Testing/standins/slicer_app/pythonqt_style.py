@@ -248,6 +248,16 @@ def _classes() -> list[type]:
     return sorted((c for c in found if c.__module__.startswith("PySide6")), key=lambda c: len(c.__mro__))
 
 
+def _button_box() -> None:
+    """``QDialogButtonBox(Ok | Cancel)``: PythonQt takes the number for an orientation, and there is no button."""
+    original = QtWidgets.QDialogButtonBox.__init__
+
+    def make(self: Any, *arguments: Any, **named: Any) -> None:
+        original(self, *[argument for argument in arguments if not isinstance(argument, int)], **named)
+
+    QtWidgets.QDialogButtonBox.__init__ = make  # type: ignore[method-assign]
+
+
 def apply() -> None:
     """Change the classes of PySide6, once a process."""
     if getattr(QtCore.QObject, "_pythonqt_style", False):
@@ -269,6 +279,7 @@ def apply() -> None:
     qobject.name = QtProperty("objectName", QtCore.QObject.objectName, "setObjectName", True, None)
     for name in ("getOpenFileName", "getOpenFileNames", "getSaveFileName"):
         setattr(QtWidgets.QFileDialog, name, _first_of(getattr(QtWidgets.QFileDialog, name)))
+    _button_box()
     qobject._pythonqt_style = True
 
 
