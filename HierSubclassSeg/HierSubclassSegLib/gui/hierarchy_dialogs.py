@@ -116,6 +116,7 @@ def ask_tree_to_load(parent: Any) -> str:
 
 
 def ok_cancel(dialog: Any) -> Any:
+    """OK and Cancel for a dialog."""
     buttons = qt.QDialogButtonBox()
     # Not in the constructor: PythonQt takes a number for the orientation.
     buttons.setStandardButtons(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
