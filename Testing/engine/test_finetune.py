@@ -18,6 +18,7 @@ from hierseg.bundle import Bundle
 from hierseg.dataset import Dataset
 from hierseg.engine import train
 from hierseg.engine.config import TrainConfig
+from hierseg.engine.validation import Measurement
 from hierseg.errors import TrainingError
 from hierseg.labeltree import LabelTree
 from hierseg.networks.weights import load_model
@@ -87,6 +88,22 @@ def test_slices_are_held_out_and_the_start_model_is_measured_on_them(
     assert "annotated slices of 1 case (only)" in card
     assert f"| node | mean Dice | cases | {start.id} |" in card
     assert LabelTree.load(tmp_path / "run" / "label_tree.json") == data.tree
+
+
+def test_slices_do_not_choose_between_weights_that_are_nearly_as_good(
+    start: Bundle, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.50, 0.47, 0.40])
+
+    def measured(model: Any, cache: Any, positions: Any, config: Any, iteration: int, **_more: Any) -> Measurement:
+        return Measurement(iteration, {"only": {"core": next(scores) if iteration else 0.5}})
+
+    monkeypatch.setattr("hierseg.engine.run.measure", measured)
+    every = {**FEW, "validation": {**FEW["validation"], "interval": 1}}
+    result = train(data, tmp_path / "run", every, init=start, threads=1, device="cpu")
+    assert [event["best"] for event in events(tmp_path / "run", "validation")] == [True, True, False]
+    assert result.measurement is not None
+    assert result.measurement.iteration == 2
 
 
 def test_only_what_was_taught_learns(start: Bundle, data: Dataset, tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ from hierseg.methods import Geometry, Method, build_method
 from hierseg.networks import HierarchicalSegmenter
 from hierseg.networks.segmenter import build_network
 
+SLICES_SLACK = 0.05
+"""How much worse later weights may score on held-out slices and still be kept.
+
+A slice or two cannot tell weights apart that differ by a few points, and later ones were trained at a smaller learning rate.
+On the demo's other scan, the weights that scored best on the one held-out slice lost up to 1.9 points of an untouched
+structure, the last ones 0.6, and the new subclasses were better in the last ones.
+"""
+
 
 @dataclass
 class Run:
@@ -269,9 +277,13 @@ class Run:
         self.measured_at = self.iteration
         score, what = found.summary(self.dataset.tree)
         means = {node.name: found.mean(node.name) for node in self.dataset.tree.nodes}
-        better = self.best is None or (score is not None and (self.best_score is None or score >= self.best_score))
+        slack = SLICES_SLACK if self.parts.held == "slices" else 0.0
+        better = self.best is None or (
+            score is not None and (self.best_score is None or score >= self.best_score - slack)
+        )
         if better:
-            self.best, self.best_score = found, score
+            known_best = [one for one in (score, self.best_score) if one is not None]
+            self.best, self.best_score = found, max(known_best, default=None)
             save_checkpoint(
                 self.folder.best,
                 {"iteration": self.iteration, "model": self.published.state_dict(), "measurement": found.to_dict()},
