@@ -231,3 +231,25 @@ def test_a_card_that_torch_cannot_use_is_told_now_and_the_next_time(
 
 def requirements() -> list[str]:
     return setup_section.setup.load_requirements(setup_section.REQUIREMENTS)
+
+
+def test_an_installation_can_be_stopped(
+    opened: Callable[..., SetupSection],
+    odd_python: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    wait_for: Callable[..., None],
+) -> None:
+    python = odd_python(
+        f'if [ "$2" = hierseg.probe ]; then\n{says(torch={"installed": False})}\nelse echo begun; sleep 60; fi'
+    )
+    monkeypatch.setattr(worker, "own_python", lambda: python)
+    setup = opened(known=False)
+    wait_for(lambda: setup.report is not None, 30)
+    dialogs.answers.append(qt.QMessageBox.Ok)
+    setup.button.click()
+    assert setup.button.text == "Stop"
+    wait_for(lambda: "begun" in setup.log.plainText, 30)
+    setup.button.click()
+    wait_for(lambda: setup._installer is None, 5)
+    assert setup.sentence.text.startswith("Stopped in the middle of: Install light-the-torch")
+    assert setup.button.text.startswith("Install…")

@@ -97,6 +97,14 @@ class Run:
         Returns:
             The node to show, if there is one.
         """
-        if self.frames is None or self.gone:
+        if self.frames is None:
+            return None
+        if self.gone:
+            self.frames.discard()
             return None
         return self.frames.show()
+
+    def forget(self) -> None:
+        """End without a trace in a scene that stays."""
+        if self.frames is not None:
+            self.frames.discard()

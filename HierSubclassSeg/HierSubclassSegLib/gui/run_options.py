@@ -166,6 +166,8 @@ class RunOptions:
             return
         if not self._made:
             self._make()
+        # The volume may have become a frame of a sequence since.
+        self._show()
         self._unfolded()
 
     def _show(self) -> None:

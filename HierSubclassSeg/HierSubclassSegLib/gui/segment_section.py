@@ -98,6 +98,8 @@ class SegmentSection:
 
     def renew_worker(self) -> None:
         """End the worker: another Python was chosen, or its packages have changed."""
+        if self._run is not None:
+            self._run.forget()
         self.discard()
         self.segmenter.close()
         self._start_timer()
