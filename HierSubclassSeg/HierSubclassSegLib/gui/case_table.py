@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from hierseg.dataset import Case
 from HierSubclassSegLib.gui import case_texts, icons
+from HierSubclassSegLib.scene.status import Status
 from HierSubclassSegLib.scene.ticks import Steps
 from HierSubclassSegLib.scene.work_list import WorkList
 
@@ -49,8 +50,13 @@ class CaseTable:
         header = self.widget.header()
         header.stretchLastSection = False
         header.setSectionResizeMode(CASE, qt.QHeaderView.Stretch)
-        for column in (FINE, COARSE, NONE, STATUS):
-            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        # Not by contents: Qt would measure a thousand rows at each change of one.
+        measure = self.widget.fontMetrics()
+        longest = max((case_texts.status(status) for status in Status), key=len)
+        for column, text in ((FINE, _("Fine %")), (COARSE, _("Coarse %")), (NONE, _("None %")), (STATUS, longest)):
+            header.setSectionResizeMode(column, qt.QHeaderView.Fixed)
+            space = 36 if column == STATUS else 14
+            header.resizeSection(column, _width(measure, text) + space)
         self.widget.itemActivated.connect(lambda item, _column: self._chosen(_id_of(item)))
 
     @property
@@ -86,17 +92,12 @@ class CaseTable:
             self.show(work, case)
             if index % _AT_ONCE == _AT_ONCE - 1:
                 yield 0.0
-        known = set(work.shares)
-        problems = set(work.problems)
         for fraction in work.count_steps():
-            for case_id in ((set(work.shares) - known) | (set(work.problems) - problems)) & set(cases):
-                self.show(work, cases[case_id])
-            known, problems = set(work.shares), set(work.problems)
+            while work.news:
+                case_id = work.news.pop()
+                if case_id in cases:
+                    self.show(work, cases[case_id])
             yield fraction
-        for index, case in enumerate(cases.values()):
-            self.show(work, case)
-            if index % _AT_ONCE == _AT_ONCE - 1:
-                yield 1.0
 
     def show(self, work: WorkList, case: Case) -> None:
         """Show what is known of a case now."""
@@ -142,6 +143,10 @@ class CaseTable:
         if item is not None:
             self.widget.setCurrentItem(item)
             self.widget.scrollToItem(item)
+
+
+def _width(measure: Any, text: str) -> int:
+    return int(measure.boundingRect(text).width())
 
 
 def _id_of(item: Any) -> str:

@@ -279,10 +279,8 @@ class ExportSection:
         if node is None:
             return
         if self._summary is not None:
-            lines = [
-                _("Will be saved: {what}").format(what=case_texts.will_be_saved(self._summary)),
-                *self._summary.notes,
-            ]
+            said = _("Saved: {what}") if self._desk.case_of(node).surely_clean() else _("Will be saved: {what}")
+            lines = [said.format(what=case_texts.will_be_saved(self._summary)), *self._summary.notes]
             self.summary.text = "\n".join(lines)
             self.summary.toolTip = case_texts.nodes(self._summary)
         else:

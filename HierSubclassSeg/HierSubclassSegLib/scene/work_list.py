@@ -28,12 +28,14 @@ class WorkList:
         dataset: the dataset.
         shares: what has been counted, by case id.
         problems: sentences on cases that cannot be counted, by case id.
+        news: ids of cases of which something is newly known; whoever shows them takes them out.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.shares: dict[str, Share] = {}
         self.problems: dict[str, str] = {}
+        self.news: list[str] = []
         self._cache = ShareCache(dataset)
         self._keys: dict[str, str] = {}
 
@@ -53,6 +55,7 @@ class WorkList:
                 continue
             found = self._cache.get(key)
             self._forget(case.id)
+            self.news.append(case.id)
             if found is not None:
                 self.shares[case.id], self._keys[case.id] = found, key
             else:
@@ -67,6 +70,7 @@ class WorkList:
             except HiersegError as error:
                 self.problems[case.id] = error.sentence
             self._keys[case.id] = key
+            self.news.append(case.id)
             yield index / len(missing)
         self._cache.save(set(self._keys.values()))
 
