@@ -310,3 +310,37 @@ def test_a_scene_that_closes_stops_a_load(work: Any, page: AnnotatePage, app_sce
     slicer.app.processEvents()
     assert not page.cases._desk.job.busy
     assert open_case.loaded_nodes(app_scene) == []
+
+
+def test_the_picture_in_dark(dataset: Dataset, app_scene: Any, wait_for: Any, screenshot: Callable[..., Path]) -> None:
+    app = slicer.app
+    before, style = qt.QPalette(app.palette()), app.style().objectName
+    app.setStyle("Fusion")
+    dark = qt.QPalette()
+    for role, shade in (
+        (qt.QPalette.Window, 50),
+        (qt.QPalette.Base, 35),
+        (qt.QPalette.AlternateBase, 45),
+        (qt.QPalette.Button, 60),
+        (qt.QPalette.WindowText, 235),
+        (qt.QPalette.Text, 235),
+        (qt.QPalette.ButtonText, 235),
+        (qt.QPalette.PlaceholderText, 150),
+    ):
+        dark.setColor(role, qt.QColor(shade, shade, shade))
+    app.setPalette(dark)
+    widget = open_panel()
+    try:
+        widget.panel.show(widget.panel.annotate)
+        page = widget.panel.annotate.page
+        page.cases.open_folder(str(dataset.folder))
+        page.cases.open_case("case-a")
+        wait_for(lambda: "aved: coarse" in page.export.summary.text)
+        page.cases.message.say("The dataset folder cannot be changed: free space, and try again.", error=True)
+        page.export.about.checked = True
+        widget.parent.resize(400, 900)
+        assert screenshot(widget.parent, "dark").stat().st_size > 1000
+    finally:
+        widget.cleanup()
+        app.setPalette(before)
+        app.setStyle(style)
