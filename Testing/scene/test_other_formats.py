@@ -1,4 +1,4 @@
-"""Label maps of each level as files, and models in one folder a superclass."""
+"""Label maps of each level as files; models need the application, whose tour tries them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import slicer
-import vtk
 
 from HierSubclassSegLib.scene import annotation, labelmaps, level_maps, model_folders, nifti, tags
 from HierSubclassSegLib.scene.ticks import finish
@@ -35,31 +33,6 @@ def test_a_file_a_level_on_the_scans_grid(node, tree, tmp_path):
     assert found == [[10, 10, 20, 0], [1, 10, 21, 0], [1, 10, 3, 0]]
     assert json.loads(files[3].read_text(encoding="utf-8"))["name"] == "test tree"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files)
-
-
-def test_models_lie_in_a_folder_a_superclass(node, tree, scene):
-    models = finish(model_folders.model_steps(node))
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-
-    def folder_of(model):
-        return hierarchy.GetItemParent(hierarchy.GetItemByDataNode(model))
-
-    places = {model.GetName(): hierarchy.GetItemName(folder_of(model)) for model in models}
-    assert places == {
-        "tumor": "tumor",
-        "core": "tumor",
-        "brain": "brain",
-        "cortex": "brain",
-        "left cortex": "brain",
-    }
-    above = {hierarchy.GetItemName(hierarchy.GetItemParent(folder_of(model))) for model in models}
-    assert above == {"case 1: T1/x models"}
-    inside = vtk.vtkIdList()
-    hierarchy.GetItemChildren(folder_of(models[0]), inside)
-    assert inside.GetNumberOfIds() == 2
-    opacity = {model.GetName(): model.GetDisplayNode().GetOpacity() for model in models}
-    assert opacity["left cortex"] == 1.0
-    assert opacity["tumor"] == pytest.approx(0.3)
 
 
 def test_nothing_to_make_models_of_is_told(make_volume, tree):

@@ -258,6 +258,16 @@ def models(_journey: Journey) -> dict[str, Any]:
     ]
     assert "thalamus" in found, found
     assert REFINED in found, found
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    folders = {}
+    for name in ("thalamus", REFINED, "cerebrum"):
+        model = next(node for node in slicer.util.getNodesByClass("vtkMRMLModelNode") if node.GetName() == name)
+        inner = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(model))
+        folders[name] = hierarchy.GetItemName(inner), hierarchy.GetItemName(hierarchy.GetItemParent(inner))
+    outer = f"{page().annotation.GetName()} models"
+    assert folders == {"thalamus": (REFINED, outer), REFINED: (REFINED, outer), "cerebrum": ("cerebrum", outer)}, (
+        folders
+    )
     slicer.util.selectModule("Data")
     wait(0.5)
     return {"models": found, "no reaction for s (surfaces are Slicer's)": longest}
