@@ -13,6 +13,7 @@ import slicer
 from hierseg.errors import LabelTreeError
 from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import layers, tree_store
+from HierSubclassSegLib.scene.ticks import Steps, finish
 
 
 def mark_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> tuple[Any, ...]:
@@ -35,9 +36,15 @@ def mark_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> tuple[Any, ...
 
 def digest(tree: LabelTree, labels: np.ndarray, slices_complete: Sequence[Mapping[str, Any]]) -> str:
     """A digest of what an export would write: equal if and only if the case would be."""
-    found = hashlib.sha256(f"{tree.fingerprint} {labels.shape} {labels.dtype}".encode())
+    return finish(digest_steps(tree, labels, slices_complete))
+
+
+def digest_steps(tree: LabelTree, labels: np.ndarray, slices_complete: Sequence[Mapping[str, Any]]) -> Steps[str]:
+    """:func:`digest` in small steps."""
+    found = hashlib.sha256(f"{tree.fingerprint} {labels.shape}".encode())
     found.update(json.dumps([dict(entry) for entry in slices_complete], sort_keys=True).encode())
     # The memory of a label map as it is read here: x fastest.
     for k in range(labels.shape[2]):
-        found.update(np.asfortranarray(labels[:, :, k]).tobytes(order="F"))
+        found.update(np.asfortranarray(labels[:, :, k], dtype=tree.dtype).tobytes(order="F"))
+        yield k / labels.shape[2]
     return found.hexdigest()

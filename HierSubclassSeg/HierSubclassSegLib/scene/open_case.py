@@ -91,7 +91,7 @@ class OpenCase:
             return False
         mark = case_state.mark_of(self.annotation)
         labels, complete, _notes = yield from export.collect_steps(self.annotation, export.volumes_for(self.annotation))
-        digest = case_state.digest(annotation.tree_of(self.annotation), labels, complete)
+        digest = yield from case_state.digest_steps(annotation.tree_of(self.annotation), labels, complete)
         same = digest == self.annotation.GetAttribute(SAVED)
         if same and case_state.mark_of(self.annotation) == mark:
             self._clean = mark
@@ -123,6 +123,7 @@ class OpenCase:
             if node is not None:
                 node.SetAttribute(LOADED, case_id)
         try:
+            yield 0.97
             tree = annotation.tree_of(loaded.annotation)
             grid = geometry.volume_grid(loaded.volumes[0])
             complete = export.complete_on(loaded.annotation, tree, grid)
@@ -130,10 +131,11 @@ class OpenCase:
             labels = loaded.labels
             if labels is None:
                 labels, complete, _notes = yield from export.collect_steps(loaded.annotation, loaded.volumes)
-            else:
+            elif complete:
                 labels = labels.astype(tree.dtype, order="F")
                 export.fill_complete(tree, labels, complete)
-            opened._saved(dataset, loaded.case, case_state.digest(tree, labels, complete), mark)
+            found = yield from case_state.digest_steps(tree, labels, complete)
+            opened._saved(dataset, loaded.case, found, mark)
         except BaseException:
             loaded.remove()
             raise
