@@ -69,7 +69,10 @@ class GroupingDialog:
 
     def _fill_choice(self) -> None:
         if self.plan is not None and self.plan.tree.fingerprint not in {t.fingerprint for t in self._trees.values()}:
-            self._trees = {self.plan.tree.name: self.plan.tree, **self._trees}
+            # An edited tree has the name of the one that it was made of.
+            name = self.plan.tree.name
+            name = _("{tree} (as it is now)").format(tree=name) if name in self._trees else name
+            self._trees = {name: self.plan.tree, **self._trees}
         self.choice.clear()
         self.choice.addItems(list(self._trees))
         fingerprint = self.plan.tree.fingerprint if self.plan is not None else None
@@ -103,13 +106,17 @@ class GroupingDialog:
             return
         self.message.say(plan.summary if self._has_segments() else "")
         open_rows = [*plan.ambiguous, *plan.unmatched]
-        self.table.visible = bool(open_rows)
         paths = [node.path for node in plan.tree.nodes]
         for row in open_rows:
             item = qt.QTreeWidgetItem(self.table)
             item.setText(0, row.segment_name)
             item.setToolTip(0, row.reason)
             self.table.setItemWidget(item, 1, self._choices(plan, row, paths))
+        for match in plan.matched:
+            item = qt.QTreeWidgetItem(self.table)
+            item.setText(0, match.segment_name)
+            item.setText(1, match.node.path)
+            item.setToolTip(1, match.node.path)
 
     def _choices(self, plan: Plan, row: Unmatched, paths: list[str]) -> Any:
         first = [node.path for node in row.candidates]

@@ -57,6 +57,7 @@ def ask_codes(parent: Any, tree: LabelTree, node: Node) -> dict[str, tuple[str, 
     """Codes from Slicer's terminology navigator, by the keys of a label tree's ``terminology``; or None."""
     dialog = qt.QDialog(parent)
     dialog.windowTitle = _("Terminology of {name}").format(name=node.name)
+    dialog.resize(460, 480)
     layout = qt.QVBoxLayout(dialog)
     navigator = slicer.qSlicerTerminologyNavigatorWidget()
     # Name and color are the tree's own.
