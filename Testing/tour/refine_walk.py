@@ -17,7 +17,7 @@ from journey import Journey, leave, settings
 
 STEPS = int(os.environ.get("HIERSEG_WALK_STEPS", "300"))
 SEED = int(os.environ.get("HIERSEG_WALK_SEED", "1"))
-EFFECTS = ("Paint", "Paint", "Draw", "Erase", "Scissors")
+EFFECTS = ("Paint", "Paint", "Draw", "Erase")
 
 State = dict[str, tuple[str, tuple[tuple[str, str], ...], bytes]]
 

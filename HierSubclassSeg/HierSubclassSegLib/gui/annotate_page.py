@@ -137,6 +137,8 @@ class AnnotatePage:
         self.selector.removeEnabled = False
         self.selector.renameEnabled = True
         self.selector.noneEnabled = True
+        # Not as wide as the longest name.
+        self.selector.setMinimumWidth(120)
         self.selector.noneDisplay = _("No annotation yet")
         self.selector.toolTip = _("The annotation that is edited here")
         self.selector.setProperty("SlicerParameterName", "annotation")

@@ -13,12 +13,14 @@ import qt
 import slicer
 from slicer.i18n import translate
 
-#: effects that honor the editable area and the erasable segments; a stroke of any other could hurt what it may not touch
-EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Threshold")
+#: effects that honor the editable area and the erasable segments, and fit the panel
+EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Threshold")
 #: options of the brush that change what is selected, or what else is erased
 _OPTIONS_LEFT_OUT = ("Color smudge", "Erase all segments", "Edit in 3D views")
 _TAG = "HierSubclassSeg"
 _UNDO_STATES = 30
+#: at least, for the effects' explanations, which else are as wide as their first line
+_TEXT_WIDTH = 120
 #: Slicer's table makes the buttons of new rows a moment later, by row number: rows hidden before would go without
 _LIST_MILLISECONDS = 50
 
@@ -145,6 +147,10 @@ class RefineEditor:
         for box in self.widget.findChildren(qt.QCheckBox):
             if box.text in left_out:
                 box.visible = False
+                # An effect may show it again when it is taken.
+                box.setMaximumSize(0, 0)
+        for text in self.widget.findChildren(qt.QTextBrowser):
+            text.setMinimumWidth(_TEXT_WIDTH)
         for form in self.widget.findChildren(qt.QFormLayout):
             form.setRowWrapPolicy(qt.QFormLayout.WrapLongRows)
 
