@@ -132,8 +132,12 @@ def test_only_what_was_taught_learns(start: Bundle, data: Dataset, tmp_path: Pat
 
 def test_a_resumed_fine_tuning_needs_no_start_bundle(start: Bundle, data: Dataset, tmp_path: Path) -> None:
     train(data, tmp_path / "run", FEW, init=start, threads=1, device="cpu")
+    before = json.loads((tmp_path / "run" / "dataset.json").read_text(encoding="utf-8"))["held_slices"]
+    # The annotator went on in the meantime: what was held out stays the same.
+    save(data, "only", blob(0)[0], blob(0)[1])
     result = train(data, tmp_path / "run", {**FEW, "iterations": 4}, resume=True, threads=1, device="cpu")
     assert result.iterations == 4
+    assert json.loads((tmp_path / "run" / "dataset.json").read_text(encoding="utf-8"))["held_slices"] == before
     # The panel's "go on" gives the run's own command again, the start bundle included.
     more = {**FEW, "iterations": 5}
     assert train(data, tmp_path / "run", more, init=start, resume=True, threads=1, device="cpu").iterations == 5

@@ -49,8 +49,14 @@ class Split:
         }
 
 
-def split(dataset: Dataset, config: TrainConfig) -> Split:
+def split(dataset: Dataset, config: TrainConfig, before: Mapping[str, Any] | None = None) -> Split:
     """Decide what is trained on.
+
+    Args:
+        dataset: the folder.
+        config: shares to hold out.
+        before: the :meth:`Split.record` of the run that is resumed: annotation that came since must not lead to
+            measuring on slices that were trained on.
 
     Raises:
         TrainingError: a label map cannot be read.
@@ -58,7 +64,9 @@ def split(dataset: Dataset, config: TrainConfig) -> Split:
     training, held, notes = split_cases(dataset, config.validation.fraction, config.validation.least_groups)
     slices: dict[str, HeldSlices] = {}
     if not held and config.validation.slices > 0:
-        slices = _slices(dataset, training, config.validation.slices)
+        kept = (before or {}).get("held_slices") or {}
+        slices = {case.id: HeldSlices.from_dict(kept[case.id]) for case in training if case.id in kept}
+        slices = slices or _slices(dataset, training, config.validation.slices)
     if slices:
         notes = [note for note in notes if not note.endswith(NOTHING_LEFT)]
         count = sum(len(found.indices) for found in slices.values())

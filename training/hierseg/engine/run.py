@@ -116,7 +116,7 @@ class Run:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(config.deterministic)
 
-        parts = split(dataset, config)
+        parts = split(dataset, config, None if saved is None else saved.get("split"))
         preprocessing = bundle_config(config, dataset.channels, None, start)
         place = Path(config.cache_folder) if config.cache_folder else folder.folder / "cache"
 
@@ -203,6 +203,7 @@ class Run:
                 "best": None if self.best is None else self.best.to_dict(),
                 "best_score": self.best_score,
                 "start_id": self.start_id,
+                "split": self.parts.record(),
                 "baseline": None if self.baseline is None else self.baseline.to_dict(),
             },
         )
