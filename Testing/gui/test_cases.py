@@ -12,10 +12,13 @@ import pytest
 import qt
 import slicer
 
+from hierseg import transaction
 from hierseg.dataset import Dataset
 from hierseg.labeltree import LabelTree
 from hierseg.resources import path as resource
+from HierSubclassSegLib.gui import job
 from HierSubclassSegLib.gui.annotate_page import AnnotatePage
+from HierSubclassSegLib.gui.case_desk import RETRIES
 from HierSubclassSegLib.gui.cases_section import NEXT_KEY
 from HierSubclassSegLib.scene import annotation, geometry, labelmaps, nifti, open_case, reading
 from HierSubclassSegLib.scene.open_case import OpenCase
@@ -284,6 +287,29 @@ def test_damaged_cases_and_a_full_disk_are_told(
     work.refresh()
     idle()
     assert row(work, "case-a")[4] == "Unreadable"
+
+
+def test_a_folder_that_another_program_writes_into_is_waited_for(
+    work: Any, page: AnnotatePage, idle: Any, dataset: Dataset, wait_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "RETRY_MS", 10)
+    work.open_case("case-a")
+    idle()
+    repaint(page.annotation, "thalamus")
+    with transaction.locked(dataset.folder):
+        page.export.save()
+        wait_for(lambda: page.export._desk.job._retries < RETRIES - 1)
+        assert page.export._desk.job.busy
+    idle()
+    assert page.export.message.text == "Saved as case-a."
+
+    def refused(*_arguments: object, **_named: object) -> Any:
+        raise PermissionError(13, "Permission denied", str(dataset.folder))
+
+    monkeypatch.setattr(transaction, "locked", refused)
+    work.open_case("case-c")
+    idle()
+    assert "cannot be used (Permission denied)" in work.message.text
 
 
 def test_other_formats(work: Any, page: AnnotatePage, idle: Any, tmp_path: Path) -> None:

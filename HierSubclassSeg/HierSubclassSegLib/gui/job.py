@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
-from hierseg.errors import DatasetBusyError, HiersegError
+from hierseg.errors import DatasetBusyError, DatasetError, HiersegError
 from HierSubclassSegLib.scene.ticks import Steps, Ticks
 
 STEP_SECONDS = 0.015
@@ -85,6 +86,11 @@ class Job:
             self._end(partial(self._failed, error))
         except HiersegError as error:
             self._end(partial(self._failed, error))
+        except OSError as error:
+            sentence = _("{file} cannot be used ({reason}); check that it is there and that you may change it.").format(
+                file=error.filename or _("A file"), reason=error.strerror or error
+            )
+            self._end(partial(self._failed, DatasetError(sentence)))
         except BaseException:
             # A mistake of ours: it is reported by Slicer, and the next job can begin.
             self._end(lambda: None)
