@@ -24,11 +24,21 @@ class Part:
     outlives: str = ""
 
 
+# Slicer's own, where something was refined and an effect was active.
+_REFINED = (
+    # Its subject hierarchy, at each closing of a scene with a segmentation that was refined; from within
+    # vtkMRMLScene::Clear, with none of our code on the stack.
+    "so per-segment subject hierarchy node cannot be created",
+    # The Paint effect's brush, where a scene is closed or a view changes under it.
+    "vtkTransformPolyDataFilter",
+)
+
 PARTS: dict[str, Part] = {
     "selftest": Part("own_test.py"),
     "tutorial": Part("tour_tutorial.py"),
     "segment": Part("tour_segment.py"),
-    "refine": Part("tour_refine.py"),
+    "refine": Part("tour_refine.py", allowed=_REFINED),
+    "refine-walk": Part("refine_walk.py", seconds=1800, allowed=_REFINED),
     "hierarchy": Part("tour_hierarchy.py"),
     "cases": Part("tour_cases.py"),
     "killed": Part("killed.py", seconds=700),
@@ -36,13 +46,7 @@ PARTS: dict[str, Part] = {
     "exits-effect": Part(
         "exits.py",
         arguments=("effect",),
-        allowed=(
-            # Slicer's subject hierarchy, at each closing of a scene with a segmentation that was refined; from within
-            # vtkMRMLScene::Clear, with none of our code on the stack.
-            "so per-segment subject hierarchy node cannot be created",
-            # The Paint effect's brush, where a scene is closed under it.
-            "vtkTransformPolyDataFilter",
-        ),
+        allowed=_REFINED,
     ),
     "exits-run": Part("exits.py", arguments=("run",)),
     "exits-training": Part("exits.py", arguments=("training",), outlives="hierseg train"),

@@ -15,7 +15,7 @@ import tour_refine as tour
 from hands import CannotDoError, shortcut, stroke, wait
 from journey import Journey, leave, settings
 
-STEPS = int(os.environ.get("HIERSEG_WALK_STEPS", "300"))
+STEPS = int(os.environ.get("HIERSEG_WALK_STEPS", "200"))
 SEED = int(os.environ.get("HIERSEG_WALK_SEED", "1"))
 EFFECTS = ("Paint", "Paint", "Draw", "Erase")
 
