@@ -42,7 +42,7 @@ PARTS: dict[str, Part] = {
     "hierarchy": Part("tour_hierarchy.py"),
     "cases": Part("tour_cases.py"),
     "killed": Part("killed.py", seconds=700),
-    "train": Part("tour_train.py", seconds=600),
+    "train": Part("tour_train.py", seconds=900),
     "exits-effect": Part(
         "exits.py",
         arguments=("effect",),

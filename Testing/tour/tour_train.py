@@ -18,7 +18,7 @@ import slicer
 from hands import choose, click, type_text, wait, wait_until
 from journey import Journey, leave, settings, window
 
-TRAIN_SECONDS = 240
+TRAIN_SECONDS = 420
 
 
 def panel() -> Any:
