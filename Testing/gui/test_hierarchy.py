@@ -254,10 +254,12 @@ def test_light_and_dark(
         (qt.QPalette.WindowText, 235),
     ):
         dark.setColor(role, qt.QColor(gray, gray, gray))
-    section.widget.setPalette(dark)
     section.columns.show({ML, REFINED, CONFIDENCE, SOURCE, STATUS, LOCK})
     section.set_node(predicted)
     wait_for(lambda: text(section, "tumor", ML) == "6.0")
+    ink = section.rows.items["tumor"].icon(EYE).cacheKey()
+    section.widget.setPalette(dark)
+    wait_for(lambda: section.rows.items["tumor"].icon(EYE).cacheKey() != ink)
     screenshot(section.widget, "dark")
     section.widget.setPalette(before)
 

@@ -46,6 +46,10 @@ class Follower:
         # Locks are in an attribute; the node's name is in sentences.
         self._observe(node, vtk.vtkCommand.ModifiedEvent, self._changed)
 
+    def again(self) -> None:
+        """Tell when the event loop comes round, though nothing has happened to the segmentation."""
+        self._timer.start()
+
     def settle(self) -> None:
         """What has happened is known: it need not be told."""
         self._timer.stop()
@@ -59,9 +63,9 @@ class Follower:
         self._observed.append((source, source.AddObserver(event, called)))
 
     def _changed(self, *_event: object) -> None:
-        self._timer.start()
+        self.again()
 
     def _on_painted(self, _segmentation: Any, _event: str, segment_id: str = "") -> None:
         if segment_id and segment_id not in self._painted:
             self._painted.append(segment_id)
-        self._timer.start()
+        self.again()

@@ -72,6 +72,8 @@ class HierarchySection:
         self.grouping = GroupingOffer(self)
         self._make_widgets()
         self._follower = Follower(self._follow)
+        # Pictures are drawn in the palette's colors.
+        self.view.recolored = self._follower.again
         self._counting = qt.QTimer()
         self._counting.setInterval(20)
         self._counting.timeout.connect(self._count)

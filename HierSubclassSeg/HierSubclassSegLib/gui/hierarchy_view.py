@@ -13,11 +13,13 @@ class HierarchyView(qt.QTreeWidget):
 
     Attributes:
         keys: what is called for a key (``qt.Qt.Key_Space``, ...).
+        recolored: called when the colors of the application have changed (light, dark).
     """
 
     def __init__(self, parent: Any = None) -> None:
         qt.QTreeWidget.__init__(self, parent)
         self.keys: dict[int, Callable[[], Any]] = {}
+        self.recolored: Callable[[], Any] = lambda: None
         self.setMinimumHeight(160)
         self.uniformRowHeights = True
         self.indentation = 16
@@ -28,10 +30,12 @@ class HierarchyView(qt.QTreeWidget):
         self.expandsOnDoubleClick = False
 
     def event(self, event: Any) -> bool:
-        """Slicer's Segment Editor has shortcuts on the same keys (space); with the focus here they are the tree's."""
+        """Slicer's Segment Editor has shortcuts on the same keys; with the focus here they are the tree's."""
         if event.type() == qt.QEvent.ShortcutOverride and int(event.key()) in self.keys:
             event.accept()
             return True
+        if event.type() == qt.QEvent.PaletteChange:
+            self.recolored()
         return bool(qt.QTreeWidget.event(self, event))
 
     def keyPressEvent(self, event: Any) -> None:
