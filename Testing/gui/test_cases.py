@@ -312,6 +312,18 @@ def test_a_folder_that_another_program_writes_into_is_waited_for(
     assert "cannot be used (Permission denied)" in work.message.text
 
 
+def test_a_dataset_chosen_in_another_tab_is_followed(
+    work: Any, widget: Any, idle: Any, tmp_path: Path, tree: LabelTree
+) -> None:
+    other = Dataset.create(tmp_path / "other", "other", ["MRI"], tree)
+    widget.panel.show(widget.panel.segment_page)
+    assert not work._shortcut.enabled
+    widget.panel._parameters.dataset = str(other.folder)
+    widget.panel.show(widget.panel.annotate)
+    idle()
+    assert work.name.text == "other: 0 cases, 0 unfinished"
+
+
 def test_other_formats(work: Any, page: AnnotatePage, idle: Any, tmp_path: Path) -> None:
     work.open_case("case-a")
     idle()

@@ -65,9 +65,13 @@ class CasesSection:
         self.table.show_opened(node.GetAttribute(export.CASE) if node is not None else None)
 
     def enter(self) -> None:
-        """The tab is shown: others may have saved cases."""
+        """The tab is shown: others may have saved cases, or another tab has chosen another dataset."""
         self._shortcut.enabled = True
-        self.refresh()
+        chosen = self._parameters.dataset if self._parameters is not None else ""
+        if chosen and chosen != self.folder and not self._desk.job.busy:
+            self.open_folder(chosen)
+        else:
+            self.refresh()
 
     def leave(self) -> None:
         """Another tab or module is shown; counting waits."""
