@@ -23,6 +23,7 @@ class TrainScores:
         layout.setContentsMargins(0, 0, 0, 0)
         self.warning = Message()
         self.about = note_label()
+        self.about.toolTip = _("What was taken over from the starting model counts as reference too.")
         self.view = qt.QTreeWidget()
         self.view.objectName = "scoresTree"
         self.view.setColumnCount(4)
