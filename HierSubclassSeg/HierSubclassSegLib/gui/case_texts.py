@@ -42,14 +42,19 @@ def share(found: Share) -> str:
     return "\n".join(f"{name}: {texts.volume(count * found.voxel_ml) or '0'} ml" for name, count in parts)
 
 
+def slice_count(count: int) -> str:
+    """A number of slices."""
+    return _("1 slice") if count == 1 else _("{count} slices").format(count=count)
+
+
 def will_be_saved(summary: ExportSummary) -> str:
     """What a save will write, in a line; then what a user should know."""
     parts = [
-        words.format(ml=texts.volume(ml), slices=slices)
+        words.format(ml=texts.volume(ml), slices=slice_count(slices))
         for words, ml, slices in (
-            (_("fine {ml} ml in {slices} slices"), summary.fine_ml - summary.background_ml, summary.structure_slices),
-            (_("coarse {ml} ml in {slices} slices"), summary.coarse_ml, summary.coarse_slices),
-            (_("unlabelled {ml} ml in {slices} slices"), summary.unlabelled_ml, summary.unlabelled_slices),
+            (_("fine {ml} ml in {slices}"), summary.fine_ml - summary.background_ml, summary.structure_slices),
+            (_("coarse {ml} ml in {slices}"), summary.coarse_ml, summary.coarse_slices),
+            (_("unlabelled {ml} ml in {slices}"), summary.unlabelled_ml, summary.unlabelled_slices),
         )
         if slices
     ]
@@ -61,9 +66,9 @@ def will_be_saved(summary: ExportSummary) -> str:
 def nodes(summary: ExportSummary) -> str:
     """What a save will write of each node, a line each."""
     lines = [
-        (
-            _("{name}: {ml} ml in {slices} slices") if node.fine else _("{name}: {ml} ml in {slices} slices, coarse")
-        ).format(name=node.path.split("/")[-1], ml=texts.volume(node.ml), slices=node.slices)
+        (_("{name}: {ml} ml in {slices}") if node.fine else _("{name}: {ml} ml in {slices}, coarse")).format(
+            name=node.path.split("/")[-1], ml=texts.volume(node.ml), slices=slice_count(node.slices)
+        )
         for node in summary.nodes
     ]
     return "\n".join(lines)
