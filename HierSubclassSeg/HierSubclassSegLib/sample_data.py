@@ -41,5 +41,5 @@ def load() -> Any:
     """
     import SampleData
 
-    loaded = SampleData.SampleDataLogic().downloadSample(TITLE)
-    return loaded[0] if isinstance(loaded, list | tuple) else loaded
+    loaded = SampleData.SampleDataLogic().downloadSamples(TITLE)
+    return loaded[0] if loaded else None

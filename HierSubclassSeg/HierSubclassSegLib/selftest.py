@@ -23,7 +23,6 @@ from HierSubclassSegLib.scene import annotation, export, load_case, prediction, 
 from HierSubclassSegLib.scene.painting import RefineSession
 
 SEGMENT_MS = 15 * 60 * 1000
-_NO_WORKER = ("HS-TORCH-MISSING", "HS-SETUP-PACKAGES", "HS-SETUP-PYTHON")
 
 
 class SelfTest:
@@ -67,7 +66,8 @@ class SelfTest:
         _wait(lambda: self.page.hierarchy.node is not None, 30000)
         said = section.message.text
         problem = str(section.segmenter.worker.get("problem") or "")
-        if self.page.hierarchy.node is None and (problem or any(code in said for code in _NO_WORKER)):
+        # A Slicer without torch (a build machine's) has no worker that answers: that is no fault of the module.
+        if self.page.hierarchy.node is None and (problem or not section.segmenter.worker):
             raise unittest.SkipTest(f"this Slicer's Python cannot run a worker: {problem or said}")
         assert self.page.hierarchy.node is not None, f"no result: {said}"
         self.predicted = self.page.hierarchy.node
