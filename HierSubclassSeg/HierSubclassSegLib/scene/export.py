@@ -132,6 +132,7 @@ def export_steps(
             f"'{dataset.tree.fingerprint}'; update the dataset's tree, or choose a dataset of this tree."
         )
     (labels, complete, notes), mark = yield from _collect_steadily(annotation_node, volumes)
+    digest = yield from case_state.digest_steps(tree, labels, complete)
     grid = geometry.volume_grid(volumes[0])
     with tempfile.TemporaryDirectory(prefix="hiersubclassseg-") as made:
         # Packing takes long: it is done aside, and the dataset's lock is held for the moment of moving the files in.
@@ -160,7 +161,7 @@ def export_steps(
         )
     annotation_node.SetAttribute(CASE, case.id)
     annotation_node.SetAttribute(GROUP, group)
-    return Exported(case, case_state.digest(tree, labels, complete), mark)
+    return Exported(case, digest, mark)
 
 
 def collect(
