@@ -19,6 +19,8 @@ EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Threshold")
 _OPTIONS_LEFT_OUT = ("Color smudge", "Erase all segments", "Edit in 3D views")
 _TAG = "HierSubclassSeg"
 _UNDO_STATES = 30
+#: at least, for the editor: less than what any of its effects needs
+_WIDTH = 200
 #: at least, for the effects' explanations, which else are as wide as their first line
 _TEXT_WIDTH = 120
 #: Slicer's table makes the buttons of new rows a moment later, by row number: rows hidden before would go without
@@ -45,6 +47,8 @@ class RefineEditor:
         self.widget = slicer.qMRMLSegmentEditorWidget()
         self.widget.objectName = "refineEditor"
         self.widget.visible = False
+        # While an effect is taken its options ask for more width than they need, and Slicer's panel does not shrink again.
+        self.widget.setMinimumWidth(_WIDTH)
         # Before anything that makes it look for its node.
         self.node = self._own_node()
         self.widget.setMRMLSegmentEditorNode(self.node)
