@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import slicer
 
 from engine import blobs
 from hierseg.dataset import Dataset
+from hierseg.errors import TrainingError
 from hierseg.resources import models_folder
 from HierSubclassSegLib.compute import presets, runs
 from HierSubclassSegLib.compute.training import TrainingRun
@@ -25,21 +27,25 @@ PROCESS = Path(__file__).resolve().parents[1] / "standins" / "training_process.p
 
 
 @pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A user's folder for the test; no training outlives it."""
     monkeypatch.setenv("HIERSEG_HOME", str(tmp_path / "home"))
     write_tiny_bundle(models_folder() / "tiny@1.0.0")
+    yield
+    for known in runs.find_runs():
+        # Not those that no process was started for.
+        with contextlib.suppress(TrainingError):
+            TrainingRun(known.folder).kill()
 
 
 @pytest.fixture
-def trainer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Choose how the process behaves that 'Start fine-tuning' starts."""
 
     def choose(mode: str) -> None:
         monkeypatch.setattr(train_setup_section, "train_command", lambda _python: [sys.executable, str(PROCESS), mode])
 
-    yield choose
-    for known in runs.find_runs():
-        TrainingRun(known.folder).kill()
+    return choose
 
 
 @pytest.fixture
