@@ -225,6 +225,41 @@ def save_and_open(journey: Journey) -> dict[str, Any]:
     return facts
 
 
+def edit_the_tree(_journey: Journey) -> dict[str, Any]:
+    """On the Annotate tab: add a subclass, rename it; Slicer's undo takes both back, redo brings both"""
+    from hierseg.labeltree import LabelTree
+    from hierseg.resources import path
+    from HierSubclassSegLib.scene import annotation, geometry
+    from HierSubclassSegLib.scene.status import Status
+
+    slicer.mrmlScene.Clear()
+    wait(0.3)
+    volume = geometry.make_volume(slicer.mrmlScene, np.zeros((64, 64, 64), np.int16), np.eye(4), "head")
+    node = annotation.create_annotation([volume], LabelTree.load(path("label_trees", "brats2021")))
+    panel = slicer.modules.HierSubclassSegWidget.panel
+    panel.show(panel.annotate)
+    wait(0.5)
+    tab = panel.annotate.page
+    tab.set_annotation(node)
+    wait(0.5)
+    section, editor = tab.hierarchy, tab.refine.editor.widget
+    # A segment carries the tree: an annotation without any would not know of an older one.
+    section.edits().set_status("tumor", Status.IN_PROGRESS)
+    section.edits().add_subclass("tumor", "hemorrhage")
+    wait(0.2)
+    section.rows.items["hemorrhage"].setText(0, "old blood")
+    wait(0.2)
+    said = [sorted(section.rows.items)]
+    for change in (editor.undo, editor.undo, editor.redo, editor.redo):
+        change()
+        wait(0.3)
+        said.append(sorted(section.rows.items))
+    names = [{"old blood", "hemorrhage"} & set(rows) for rows in said]
+    assert names == [{"old blood"}, {"hemorrhage"}, set(), {"hemorrhage"}, {"old blood"}], names
+    section.select("old blood")
+    return {"rows": said[-1]}
+
+
 if __name__ == "__main__":
     settings()
     journey = Journey("hierarchy")
@@ -239,6 +274,7 @@ if __name__ == "__main__":
                 clear_the_search,
                 show_a_branch_in_3d,
                 save_and_open,
+                edit_the_tree,
             ]
         )
     )
