@@ -243,8 +243,8 @@ class RefineSection:
         with session.step() if lacking or (node is not None and node.path not in there) else nullcontext():
             session.enter(name, outside=outside)
             self._seen = SeenWhileRefining(session, children)
-            for child in lacking:
-                session.select(child)
+            if lacking:
+                session.provide(lacking)
             chosen = session.selected
             session.select(children[0] if lacking or chosen is None or chosen.name not in children else chosen)
 

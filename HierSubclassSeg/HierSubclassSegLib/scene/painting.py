@@ -22,7 +22,7 @@ import numpy as np
 import slicer
 
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.scene import brush, layers, rules, tags, tree_store
+from HierSubclassSegLib.scene import brush, labelmaps, layers, rules, tags, tree_store
 from HierSubclassSegLib.scene.hierarchy_edits import HierarchyEdits, tree_of
 from HierSubclassSegLib.scene.lattice import Grid
 from HierSubclassSegLib.scene.masking import Masking, erasable_segments
@@ -175,6 +175,14 @@ class RefineSession(HierarchyEdits):
         self.editor_node.SetSelectedSegmentID(segment_id)
         self._follow_selection()
         return segment_id
+
+    def provide(self, names: Sequence[str]) -> None:
+        """Give nodes that have none a segment each; Slicer hears of them once, and none is selected."""
+        tree = self.tree
+        with self.step(), labelmaps.modifying(self.segmentation_node):
+            for name in names:
+                self._strokes.need_segment(tree, tree.node(name))
+        self._strokes.snapshot.refresh()
 
     def leave(self) -> None:
         """What is seen moves back to the first display node; masking is as it was before."""
