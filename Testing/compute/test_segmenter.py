@@ -24,7 +24,7 @@ from HierSubclassSegLib.compute.overall import OverallProgress
 from HierSubclassSegLib.compute.process_tree import descendants, kill_tree
 from HierSubclassSegLib.compute.segmenter import Segmenter
 from HierSubclassSegLib.compute.transport import SubprocessTransport
-from standins.tiny_bundle import tiny_image
+from standins.tiny_bundle import tiny_image, write_tiny_bundle
 from standins.waiting import is_running
 
 
@@ -172,10 +172,20 @@ def test_models_say_what_their_cards_say(tmp_path: Path) -> None:
     assert (models.modality(shipped), models.license_name(shipped)) == ("MR", "Apache-2.0")
     found = models.measured(shipped)
     assert found is not None
-    assert 0 < found[0] <= found[1] <= 100
-    assert found[2] == 3
+    assert 0 < found.lowest <= found.highest <= 100
+    assert (found.scans, found.slices) == (3, False)
     with pytest.raises(BundleError, match="came with the extension"):
         models.delete_model(shipped)
+
+
+def test_a_model_that_was_trained_here_says_what_its_training_measured(tmp_path: Path) -> None:
+    scores = {"background": 0.9, "tumor": 0.5, "core": 0.7, "edema": 0.8, "vessel": None}
+    training = {"validation_cases": 1, "measured_on": "slices"}
+    bundle = write_tiny_bundle(tmp_path / "tuned", metadata={"scores": scores, "training": training})
+    found = models.measured(bundle)
+    assert found is not None
+    assert found.lowest == found.highest == pytest.approx(80.0), "the mean of the leaves that were in the reference"
+    assert (found.scans, found.slices) == (1, True)
 
 
 def test_an_imported_model_comes_first_and_can_be_deleted(

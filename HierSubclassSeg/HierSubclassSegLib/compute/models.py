@@ -59,14 +59,40 @@ def license_name(bundle: Bundle) -> str:
     return str(bundle.metadata.get("license") or "")
 
 
-def measured(bundle: Bundle) -> tuple[float, float, int] | None:
-    """Lowest and highest mean Dice of the leaves (percent) and the number of scans; None if the card has no such row."""
+@dataclass(frozen=True)
+class Measured:
+    """What a model scored on images that it was not trained on.
+
+    Attributes:
+        lowest, highest: mean Dice of the leaves in percent, over the scans; both the mean where only that is known.
+        scans: how many.
+        slices: only slices of them were held out of the training, not the whole scans.
+    """
+
+    lowest: float
+    highest: float
+    scans: int
+    slices: bool = False
+
+
+def measured(bundle: Bundle) -> Measured | None:
+    """What the card's table, or the metadata that a training wrote, say; None if nothing was measured."""
     try:
         row = _MEASURED_ROW.search(bundle.card)
     except (OSError, UnicodeDecodeError):
         return None
     numbers = [float(text) for text in re.findall(r"\d+(?:\.\d+)?", row.group(1))] if row else []
-    return (min(numbers), max(numbers), len(numbers)) if numbers else None
+    if numbers:
+        return Measured(min(numbers), max(numbers), len(numbers))
+    scores, training = bundle.metadata.get("scores"), bundle.metadata.get("training")
+    if not isinstance(scores, dict) or not isinstance(training, dict):
+        return None
+    found = [scores.get(leaf.name) for leaf in bundle.tree.leaves]
+    known = [float(score) for score in found if isinstance(score, (int, float))]
+    if not known:
+        return None
+    mean = 100.0 * sum(known) / len(known)
+    return Measured(mean, mean, int(training.get("validation_cases") or 0), training.get("measured_on") == "slices")
 
 
 def is_own(bundle: Bundle) -> bool:

@@ -21,15 +21,7 @@ def about_model(bundle: Bundle, expected: tuple[float, str] | None = None) -> st
         expected: seconds and device; None where it has not run on this computer.
     """
     parts = [part for part in (models.modality(bundle), models.license_name(bundle)) if part]
-    found = models.measured(bundle)
-    if found is None:
-        parts.append(_("no measured result"))
-    elif found[2] == 1:
-        parts.append(_("mean Dice {low:.0f} % on 1 scan").format(low=found[0]))
-    else:
-        parts.append(
-            _("mean Dice {low:.0f}–{high:.0f} % on {count} scans").format(low=found[0], high=found[1], count=found[2])
-        )
+    parts.append(quality(models.measured(bundle)))
     if expected is not None:
         parts.append(
             _("about {time} on {device} here").format(time=duration(expected[0]), device=device_word(expected[1]))
@@ -37,6 +29,19 @@ def about_model(bundle: Bundle, expected: tuple[float, str] | None = None) -> st
     facts = " · ".join(parts)
     task = str(bundle.metadata.get("task") or "")
     return f"{task}\n{facts}" if task else facts
+
+
+def quality(found: models.Measured | None) -> str:
+    """The mean Dice and what it was measured on."""
+    if found is None:
+        return _("no measured result")
+    low, high = round(found.lowest), round(found.highest)
+    dice = f"{low}" if low == high else f"{low}–{high}"
+    if found.slices:
+        return _("mean Dice {dice} % on slices held out of the training").format(dice=dice)
+    if found.scans == 1:
+        return _("mean Dice {dice} % on 1 scan").format(dice=dice)
+    return _("mean Dice {dice} % on {count} scans").format(dice=dice, count=found.scans)
 
 
 def device_word(name: str) -> str:

@@ -79,6 +79,7 @@ def publish(
             "iterations": story.iterations,
             "training_cases": len(story.training),
             "validation_cases": 0 if story.measurement is None else len(story.measurement.scores),
+            "measured_on": None if story.measurement is None else story.held,
             "started_from": story.start,
         },
         "scores": None
