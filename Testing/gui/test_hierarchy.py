@@ -84,10 +84,10 @@ def entries(fill: Callable[..., None], *arguments: Any) -> dict[str, Any]:
     fill(menu, *arguments)
     found = {}
     for action in menu.actions():
-        below = action.menu()
         found[str(action.text)] = action
-        for inner in below.actions() if below is not None else []:
-            found[f"{action.text}/{inner.text}"] = inner
+    for below in menu.findChildren(qt.QMenu):
+        for inner in below.actions():
+            found[f"{below.title}/{inner.text}"] = inner
     found["menu"] = menu
     return found
 
@@ -199,6 +199,8 @@ def test_the_row_menu(section: HierarchySection, predicted: Any) -> None:
 def test_columns_are_remembered(section: HierarchySection, predicted: Any) -> None:
     section.set_node(predicted)
     assert section.columns.shown == {NAME, ML, EYE}
+    section._menu.aboutToShow.emit()
+    section._menu.aboutToShow.emit()
     found = entries(fill_section_menu, section)
     found["Columns/Mean confidence of the model"].trigger()
     found["Columns/Volume in milliliters"].trigger()

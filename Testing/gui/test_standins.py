@@ -156,3 +156,10 @@ def test_a_button_box_gets_its_buttons_by_the_setter_only(app_scene: Any) -> Non
     box = qt.QDialogButtonBox()
     box.setStandardButtons(wanted)
     assert box.button(qt.QDialogButtonBox.Ok) is not None
+
+
+def test_an_action_does_not_know_its_submenu(app_scene: Any) -> None:
+    menu = qt.QMenu()
+    below = menu.addMenu("below")
+    assert not hasattr(menu.actions()[0], "menu")
+    assert menu.findChildren(qt.QMenu) == [below]

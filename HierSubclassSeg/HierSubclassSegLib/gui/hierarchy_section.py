@@ -365,9 +365,8 @@ class HierarchySection:
 
     def _fill_menu(self) -> None:
         # A cleared menu keeps its submenus.
-        for action in self._menu.actions():
-            if action.menu() is not None:
-                action.menu().deleteLater()
+        for below in self._menu.findChildren(qt.QMenu):
+            below.deleteLater()
         self._menu.clear()
         fill_section_menu(self._menu, self)
 

@@ -280,6 +280,8 @@ def apply() -> None:
     for name in ("getOpenFileName", "getOpenFileNames", "getSaveFileName"):
         setattr(QtWidgets.QFileDialog, name, _first_of(getattr(QtWidgets.QFileDialog, name)))
     _button_box()
+    # Qt 6 has it in a place that PythonQt does not wrap.
+    del QtGui.QAction.menu
     qobject._pythonqt_style = True
 
 
