@@ -8,6 +8,7 @@ is carried over to the view, and the first is set back.  Outside Refine there is
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -194,7 +195,12 @@ def _keep_alive(
     change (``vtkMRMLSegmentationsDisplayableManager3D::vtkInternal::UpdateAllDisplayNodesForSegment``): without this,
     Slicer crashes there.
     """
-    segmentation_node.AddObserver("DeleteEvent", lambda *_event, _kept=removed: None)
+    # A partial holds it: a lambda's default argument is gone when Python, ending, breaks the circle, and the call fails.
+    segmentation_node.AddObserver("DeleteEvent", functools.partial(_no_more, removed))
+
+
+def _no_more(_kept: slicer.vtkMRMLSegmentationDisplayNode, _caller: slicer.vtkMRMLNode, _event: str) -> None:
+    """What is kept alive goes with its segmentation."""
 
 
 def _index_of(
