@@ -6,6 +6,7 @@ loaded, so much more is allowed here, and what was measured is printed.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -306,6 +307,18 @@ def test_a_termination_signal_ends_it_cleanly(start: Callable[..., Any]) -> None
     peer.greet()
     peer.process.terminate()
     assert peer.seconds_to_end() < END_LIMIT
+    assert peer.process.returncode == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a signal that goes to one thread")
+def test_a_termination_signal_that_another_thread_receives_ends_it_too(start: Callable[..., Any]) -> None:
+    peer = start("unexpected")
+    peer.greet()
+    process = peer.process.pid
+    threads = sorted(int(entry.name) for entry in Path(f"/proc/{process}/task").iterdir())
+    assert ctypes.CDLL(None).tgkill(process, threads[-1], signal.SIGTERM) == 0
+    assert threads[-1] != process
+    assert peer.seconds_to_end(20) < END_LIMIT
     assert peer.process.returncode == 0
 
 

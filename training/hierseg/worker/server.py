@@ -7,7 +7,7 @@ import queue
 import signal
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
 
 from hierseg.errors import WorkerError
 from hierseg.worker import watchdog
@@ -110,6 +110,26 @@ class Server:
         self._store.clear()
 
 
+def _on_signal(end: Callable[[], None]) -> None:
+    """Call ``end`` on a thread of its own when somebody asks this process to end.
+
+    A handler alone would run only when the main thread comes back from reading: a signal that another thread received,
+    or that came just before the reading began, would wait there for the next message.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def wait() -> None:
+        os.read(reading, 1)
+        end()
+
+    threading.Thread(target=wait, name="hierseg-signals", daemon=True).start()
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: None)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+
 def serve() -> int:
     """Run the worker on this process's stdin and stdout; returns only in theory, the process ends."""
     incoming, outgoing = take_over_streams()
@@ -117,13 +137,11 @@ def serve() -> int:
     os.environ.setdefault("TQDM_DISABLE", "1")
     store = Store()
 
-    def end(*_: Any) -> None:
+    def end() -> None:
         store.clear()
         watchdog.end_process(0)
 
-    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), end)
+    _on_signal(end)
     code = Server(Channel(incoming, outgoing), store).run()
     # Not a return through the interpreter's own end: library threads and pools could hold it up for long.
     watchdog.end_process(code)
