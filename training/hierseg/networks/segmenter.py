@@ -12,6 +12,7 @@ from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
 from hierseg.networks.arguments import check_arguments
 from hierseg.networks.heads import HierarchicalOutput, SeparateHeads, SharedHeads
+from hierseg.networks.onednn import use_onednn
 from hierseg.networks.trunks import build_trunk
 
 __all__ = ["HierarchicalOutput", "HierarchicalSegmenter", "build_network"]
@@ -62,6 +63,7 @@ class HierarchicalSegmenter(nn.Module):
         self.trunk = build_trunk(trunk, in_channels, spatial_dims, width, **trunk_arguments)
         heads = SeparateHeads if separate_normalization else SharedHeads
         self.heads = heads(tree, self.trunk.out_channels, spatial_dims, prior_concatenation=prior_concatenation)
+        use_onednn(self)
 
     @property
     def divisor(self) -> int:
