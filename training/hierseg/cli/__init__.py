@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hierseg import __version__
+from hierseg.allocation import reuse_memory
 from hierseg.errors import HiersegError
 
 SUBCOMMANDS = {
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     With ``HIERSEG_DEBUG=1`` in the environment the traceback of a user error is printed as well.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:  # a process of its own
+        reuse_memory()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter gets a '?' instead of a traceback.
         if isinstance(stream, io.TextIOWrapper):
