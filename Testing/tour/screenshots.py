@@ -1,4 +1,4 @@
-"""Makes the pictures of README and tutorial out of the tour's: as wide as a page, few colors, small files.
+"""Makes the pictures of README and tutorial out of the tour's: as wide as a page, in their true colors.
 
 python Testing/tour/screenshots.py build/test-slicer Resources/Screenshots
 """
@@ -23,7 +23,7 @@ def main() -> None:
         if path.exists():
             picture = Image.open(path).convert("RGB")
             size = (WIDTH, round(picture.height * WIDTH / picture.width))
-            small = picture.resize(size, Image.Resampling.LANCZOS).quantize(160, dither=Image.Dither.NONE)
+            small = picture.resize(size, Image.Resampling.LANCZOS)
             small.save(target / f"{name}.png", optimize=True)
             print(f"{target / name}.png: {(target / f'{name}.png').stat().st_size // 1000} kB")
 
