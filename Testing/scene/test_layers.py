@@ -57,6 +57,32 @@ def test_the_layout_is_rebuilt_and_no_voxel_changes(place, spoil, tmp_path):
     assert not layers.ensure_layout(annotation), "nothing is left to do"
 
 
+def images(annotation):
+    return {
+        segment_id: layers.address(layers.label_map(segment)) for segment_id, segment in tree_store.segments(annotation)
+    }
+
+
+@pytest.mark.parametrize("lacking", [["aa"], ["aaa"], ["a", "bba"]])
+def test_new_segments_join_their_siblings_and_no_label_map_is_made_anew(place, lacking):
+    """Twelve new subclasses at 512 x 512 x 400 rebuilt every label map twelve times: 5.9 s."""
+    annotation = place.annotation
+    segmentation = annotation.GetSegmentation()
+    for name in lacking:
+        segmentation.RemoveSegment(tree_store.segment_id_of(annotation, uniform_tree(3).node(name)))
+    before, voxels = images(annotation), [found[-1] for found in state(annotation)]
+    with RefineSession(annotation, place.volume) as session:
+        session.provide(lacking)
+        after = images(annotation)
+        assert {segment_id: where for segment_id, where in after.items() if segment_id in before} == before
+        assert layers.layout_is_right(annotation, session.tree)
+        for name in lacking:
+            node = session.tree.node(name)
+            if session.tree.is_leaf(node):
+                assert not session.voxels(name).any(), "what a removed segment left in the label map is not its own"
+    assert [found[-1] for found in state(annotation) if found[0] in before] == voxels
+
+
 def test_rebuilding_after_an_undo_keeps_what_can_be_redone(place):
     editor = Editor(place)
     with editor.session() as session:

@@ -162,22 +162,7 @@ def layout_is_right(
     segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, grid: Grid | None = None
 ) -> bool:
     """Whether the children of one parent share one label map, one a parent, on the reference lattice."""
-    grid = grid or Grid.of(segmentation_node)
-    lattice = grid.new_image(np.zeros((1, 1, 1), np.uint8), grid.origin)
-    image_of: dict[str, str] = {}
-    group_of: dict[str, str] = {}
-    values: set[tuple[str, int]] = set()
-    for group, _, segment in _grouped(segmentation_node, tree):
-        image = label_map(segment)
-        if image is None or image.GetNumberOfPoints() == 0 or not _on_lattice(image, lattice):
-            return False
-        where = address(image)
-        if image_of.setdefault(group, where) != where or group_of.setdefault(where, group) != group:
-            return False
-        if (where, segment.GetLabelValue()) in values:
-            return False
-        values.add((where, segment.GetLabelValue()))
-    return True
+    return not _wrong_groups(segmentation_node, tree, grid or Grid.of(segmentation_node))
 
 
 def ensure_layout(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree | None = None) -> bool:
@@ -195,22 +180,78 @@ def ensure_layout(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: Label
         return False
     _ensure_binary(segmentation_node)
     grid = Grid.of(segmentation_node)
-    if layout_is_right(segmentation_node, tree, grid):
+    wrong = _wrong_groups(segmentation_node, tree, grid)
+    if not wrong:
         return False
-    groups: dict[str, list[slicer.vtkSegment]] = {}
-    for group, _, segment in _grouped(segmentation_node, tree):
-        groups.setdefault(group, []).append(segment)
-    # All is read before anything is written: groups may share an image now.
-    plans = [plan for members in groups.values() for plan in _plan_layers(members, grid)]
-    # Images are made in the order in which the old ones were changed, so that "edited last" can still be told.
-    plans.sort(key=lambda plan: max(_modified(segment) for segment in plan[0]))
     with unseen_by_undo(segmentation_node.GetSegmentation()):
+        # All is read before anything is written: groups may share an image now.
+        rest = [members for members, alone in wrong if not (alone and _join_layer(members, grid))]
+        plans = [plan for members in rest for plan in _plan_layers(members, grid)]
+        # Images are made in the order in which the old ones were changed, so that "edited last" can still be told.
+        plans.sort(key=lambda plan: max(_modified(segment) for segment in plan[0]))
         for members, array, lower in plans:
             image = grid.new_image(array, lower)
             for value, segment in enumerate(members, start=1):
                 segment.SetLabelValue(value)
                 segment.AddRepresentation(_BINARY, image)
     return True
+
+
+def _wrong_groups(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, grid: Grid
+) -> list[tuple[list[slicer.vtkSegment], bool]]:
+    """The members of each group that is not alone on one label map on the reference lattice; with it, whether it is
+    alone on those that it has.
+    """
+    lattice = grid.new_image(np.zeros((1, 1, 1), np.uint8), grid.origin)
+    groups: dict[str, list[slicer.vtkSegment]] = {}
+    users: dict[str, set[str]] = {}
+    fits: dict[str, bool] = {}
+    for group, _, segment in _grouped(segmentation_node, tree):
+        groups.setdefault(group, []).append(segment)
+        image = label_map(segment)
+        where = address(image)
+        users.setdefault(where, set()).add(group)
+        if where not in fits:
+            fits[where] = image is not None and image.GetNumberOfPoints() > 0 and _on_lattice(image, lattice)
+    found = []
+    for members in groups.values():
+        places = {address(label_map(segment)) for segment in members}
+        alone = all(len(users[where]) == 1 for where in places if where and fits[where])
+        right = alone and len(places) == 1 and all(fits[where] for where in places)
+        if not right or len({segment.GetLabelValue() for segment in members}) < len(members):
+            found.append((members, alone))
+    return found
+
+
+def _join_layer(members: list[slicer.vtkSegment], grid: Grid) -> bool:
+    """Let new segments without a label map share that of their siblings: no voxel is read or written.
+
+    Returns:
+        False, with nothing done, if more than that has to be done.
+    """
+    new = [segment for segment in members if not _has_extent(segment)]
+    old = [segment for segment in members if _has_extent(segment)]
+    images = {address(label_map(segment)): label_map(segment) for segment in old}
+    values = {int(segment.GetLabelValue()) for segment in old}
+    if not new or len(images) != 1 or len(values) < len(old):
+        return False
+    (image,) = images.values()
+    array, _ = view(image)
+    # Above all values in it, too: a segment that was removed may have left its voxels.
+    last = max(*values, int(array.max()), 0) + len(new)
+    lattice = grid.new_image(np.zeros((1, 1, 1), np.uint8), grid.origin)
+    if array.dtype.kind not in "iu" or last > np.iinfo(array.dtype).max or not _on_lattice(image, lattice):
+        return False
+    for value, segment in enumerate(new, start=last - len(new) + 1):
+        segment.SetLabelValue(value)
+        segment.AddRepresentation(_BINARY, image)
+    return True
+
+
+def _has_extent(segment: slicer.vtkSegment) -> bool:
+    image = label_map(segment)
+    return image is not None and image.GetNumberOfPoints() > 0
 
 
 def _grouped(

@@ -180,8 +180,7 @@ class RefineSession(HierarchyEdits):
         """Give nodes that have none a segment each; Slicer hears of them once, and none is selected."""
         tree = self.tree
         with self.step(), labelmaps.modifying(self.segmentation_node):
-            for name in names:
-                self._strokes.need_segment(tree, tree.node(name))
+            self._strokes.need_segments(tree, [tree.node(name) for name in names])
         self._strokes.snapshot.refresh()
 
     def leave(self) -> None:

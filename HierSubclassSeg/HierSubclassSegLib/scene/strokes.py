@@ -6,7 +6,7 @@ they obey the same masking, erase what a stroke with the mouse would erase, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -166,10 +166,17 @@ class Strokes:
 
     def need_segment(self, tree: LabelTree, node: Node) -> None:
         """Give a node a segment if it has none: the union of its descendants, empty for a leaf."""
-        if node.name in self.ids(tree):
+        self.need_segments(tree, [node])
+
+    def need_segments(self, tree: LabelTree, nodes: Sequence[Node]) -> None:
+        """The same for several nodes at once."""
+        there = self.ids(tree)
+        lacking = [node for node in nodes if node.name not in there]
+        if not lacking:
             return
         with self._steps.step(), self.write():
-            new_segments.need_segment(self._node, tree, node)
+            for node in lacking:
+                new_segments.need_segment(self._node, tree, node)
             layers.ensure_layout(self._node, tree)
 
     def _note_source(self, tree: LabelTree, node: Node, source: str) -> None:
