@@ -49,6 +49,11 @@ def prepare():
             "HierSubclassSegLib.scene.measures",
             "HierSubclassSegLib.gui.hierarchy_section",
             "HierSubclassSegLib.gui.panel",
+            "HierSubclassSegLib.gui.refine_section",
+            "HierSubclassSegLib.gui.cases_section",
+            "HierSubclassSegLib.gui.export_section",
+            "HierSubclassSegLib.gui.annotate_page",
+            "HierSubclassSegLib.gui.train_page",
         )
     )
 

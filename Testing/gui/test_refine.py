@@ -146,6 +146,7 @@ def test_refine_makes_subclasses_paintable_inside(page: Any, screenshot: Callabl
     refine = page.refine
     refine.combo.currentIndex = refine.combo.findData("tumor")
     refine.button.click()
+    slicer.app.processEvents()
     assert refine.refining
     assert refine.button.text == "Done"
     assert {"core", "edema"} <= set(all_voxels(page))
@@ -233,8 +234,25 @@ def test_leaving_in_any_way_restores_what_was_seen(page: Any, widget: Any, way: 
         widget.panel.show(widget.panel.annotate)
     else:
         widget.enter()
+    slicer.app.processEvents()
     assert page.refine.refining, "what was refined is refined again"
     assert page.refine.session.refined.name == "tumor"
+
+
+def test_a_tab_that_is_only_passed_forgets_nothing(page: Any, widget: Any) -> None:
+    page.refine.start("tumor")
+    for _ in range(2):
+        widget.panel.show(widget.panel.segment_page)
+        widget.panel.show(widget.panel.annotate)
+    assert not page.refine.refining, "the tab is seen first"
+    slicer.app.processEvents()
+    assert page.refine.session.refined.name == "tumor"
+    widget.panel.show(widget.panel.segment_page)
+    widget.panel.show(widget.panel.annotate)
+    page.refine.start(None)
+    slicer.app.processEvents()
+    assert page.refine.refining
+    assert page.refine.session.refined is None, "what the user has chosen since stays"
 
 
 def test_what_was_hidden_is_hidden_again(page: Any) -> None:

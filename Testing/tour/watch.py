@@ -17,7 +17,7 @@ TOOL = 4
 LONG = 0.01
 # Slicer's own input and output, surfaces and Segment Editor: excepted by the quality bar, and reported.
 EXCEPTED = (
-    "setSegmentationNode", "setSourceVolumeNode", "setActiveEffect", "setMRMLScene", "undo", "redo", "saveStateForUndo",
+    "qMRMLSegmentEditorWidget", "setSegmentationNode", "setSourceVolumeNode", "setActiveEffect", "setMRMLScene", "undo", "redo", "saveStateForUndo",
     "SaveStateForUndo", "Undo", "Redo", "ModifySegmentByLabelmap", "UpdateMaskLabelmap", "UpdateReferenceGeometryImage",
     "WriteData", "ReadData", "WriteToMRB", "ReadFromMRB", "CreateRepresentation", "CreateClosedSurfaceRepresentation",
 )  # fmt: skip

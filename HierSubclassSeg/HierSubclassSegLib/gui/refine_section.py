@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import qt
@@ -22,6 +21,9 @@ from HierSubclassSegLib.gui.refine_workbench import Workbench
 from HierSubclassSegLib.scene import refine_takeover, tags, tree_store
 from HierSubclassSegLib.scene.painting import RefineSession
 from HierSubclassSegLib.scene.reconcile import Outside
+
+#: after the tab is shown, the embedded editor is made
+_PREPARE_MILLISECONDS = 100
 
 
 class RefineSection:
@@ -56,6 +58,14 @@ class RefineSection:
         self._later.setSingleShot(True)
         self._later.setInterval(0)
         self._later.timeout.connect(self._follow)
+        self._resume_later = qt.QTimer()
+        self._resume_later.setSingleShot(True)
+        self._resume_later.setInterval(0)
+        self._resume_later.timeout.connect(self._refine_again)
+        self._prepare_later = qt.QTimer()
+        self._prepare_later.setSingleShot(True)
+        self._prepare_later.setInterval(_PREPARE_MILLISECONDS)
+        self._prepare_later.timeout.connect(self._prepare)
         self._make_widgets()
 
     @property
@@ -89,15 +99,19 @@ class RefineSection:
         """The tab is shown: what was refined when it was left is refined again."""
         self._entered = True
         self._open_session()
+        if self.editor is None:
+            # While the user looks at the tab: an annotation then opens in half the time.
+            self._prepare_later.start()
         if self.editor is not None and self.session is not None:
             self.editor.keys(True)
-        resume, self._resume = self._resume, None
-        if resume is not None:
-            self.start(resume or None)
+        if self._resume is not None:
+            # The tab is seen first.
+            self._resume_later.start()
 
     def leave(self) -> None:
         """The tab goes out of sight: what the user saw before comes back."""
-        refined = self._name_of_refined()
+        refined = self._resume if self._resume_later.isActive() else self._name_of_refined()
+        self._resume_later.stop()
         self.stop()
         self._resume = refined
         self._entered = False
@@ -114,6 +128,8 @@ class RefineSection:
         self._entered = False
         self.set_annotation(None)
         self._later.stop()
+        self._prepare_later.stop()
+        self._resume_later.stop()
         if self.editor is not None:
             self.editor.close()
 
@@ -133,6 +149,8 @@ class RefineSection:
         Returns:
             Whether strokes can be made now; if not, the message says why.
         """
+        self._resume_later.stop()
+        self._resume = None
         self._open_session()
         if self.session is None or self.editor is None:
             return False
@@ -228,6 +246,14 @@ class RefineSection:
             self.editor.keys(True)
         self._session_changed(self.session)
 
+    def _refine_again(self) -> None:
+        if self._resume is not None and self._entered:
+            self.start(self._resume or None)
+
+    def _prepare(self) -> None:
+        if self._entered:
+            self._bench.prepare()
+
     def _close_session(self) -> None:
         self.stop()
         if self.session is not None:
@@ -235,18 +261,22 @@ class RefineSection:
         self._bench.close()
 
     def _enter(self, session: RefineSession, name: str | None, outside: Outside) -> None:
-        """Enter a node, make the segments that it and its children lack, all in one undo step, and select a child."""
-        tree, node = session.tree, None if name is None else session.tree.node(name)
-        children = [child.name for child in tree.children(node)]
+        """Enter a node, with a segment for it and each of its children, and select a child."""
+        children = self._provide(session, name)
+        session.enter(name, outside=outside)
+        self._seen = SeenWhileRefining(session, children)
+        chosen = session.selected
+        session.select(children[0] if chosen is None or chosen.name not in children else chosen)
+
+    def _provide(self, session: RefineSession, name: str | None) -> list[str]:
+        """Give a node and its children the segments that they lack, in one undo step; returns the children's names."""
+        tree = session.tree
+        children = [child.name for child in tree.children(None if name is None else tree.node(name))]
         there = tree_store.segments_by_path(self.annotation, tree)
-        lacking = [child for child in children if tree.node(child).path not in there]
-        with session.step() if lacking or (node is not None and node.path not in there) else nullcontext():
-            session.enter(name, outside=outside)
-            self._seen = SeenWhileRefining(session, children)
-            if lacking:
-                session.provide(lacking)
-            chosen = session.selected
-            session.select(children[0] if lacking or chosen is None or chosen.name not in children else chosen)
+        lacking = [node for node in ([] if name is None else [name]) + children if tree.node(node).path not in there]
+        if lacking:
+            session.provide(lacking)
+        return children
 
     def _name_of_refined(self) -> str | None:
         """The node that is refined, "" for the top level; None outside Refine."""
@@ -347,8 +377,16 @@ class RefineSection:
     def _clicked(self) -> None:
         if self.refining:
             self.stop()
-        else:
-            self.start(self.combo.itemData(self.combo.currentIndex) or None)
+            return
+        name = self.combo.itemData(self.combo.currentIndex) or None
+        self._open_session()
+        if self.session is not None and (name is None or name in self.session.tree):
+            if self._question.answer(self.annotation) is None:
+                return
+            # Segments now, the view a moment later: each takes Slicer its time.
+            self._provide(self.session, name)
+        self._resume = name or ""
+        self._resume_later.start()
 
     def _superclass_chosen(self, *_arguments: object) -> None:
         if self.refining:

@@ -34,6 +34,15 @@ class Workbench:
         self._observed: list[tuple[Any, int]] = []
         self._save_dialog = SaveDialogWatch(self._save_starts, self._save_ends)
 
+    def prepare(self) -> RefineEditor:
+        """Make the editor, if there is none yet."""
+        if self.editor is None:
+            self.editor = RefineEditor(self._stroke_ended)
+            self.editor.quiet = lambda: self.session is not None and self.session.writing
+            self._show(self.editor.widget)
+            self.editor.widget.currentSegmentIDChanged.connect(self._segments_changed)
+        return self.editor
+
     def open(self, annotation: Any) -> None:
         """Set everything up; the one before must have been closed.
 
@@ -45,18 +54,12 @@ class Workbench:
             raise tags.SceneError(
                 f"the volume of '{annotation.GetName()}' is not in the scene; load it, or choose another annotation."
             )
-        if self.editor is None:
-            self.editor = RefineEditor(self._stroke_ended)
-            self.editor.quiet = lambda: self.session is not None and self.session.writing
-            self._show(self.editor.widget)
-            self.editor.widget.currentSegmentIDChanged.connect(self._segments_changed)
-        self.editor.attach(annotation, volumes[0])
+        editor = self.prepare()
+        editor.attach(annotation, volumes[0])
         try:
-            self.session = RefineSession(
-                annotation, volumes[0], save_state=self.editor.save_state, editor_node=self.editor.node
-            )
+            self.session = RefineSession(annotation, volumes[0], save_state=editor.save_state, editor_node=editor.node)
         except HiersegError:
-            self.editor.detach()
+            editor.detach()
             raise
         kind = slicer.vtkSegmentation
         segmentation = annotation.GetSegmentation()

@@ -146,13 +146,16 @@ def _steps(
             yield 1.0
         # Segments first: a node that has them when it enters the scene costs Slicer's subject hierarchy one look, and
         # segments that come to a node in the scene one look at all of them for each.
-        node = begin_segmentation(scene, name)
+        node = begin_segmentation(scene, name, volume_nodes)
         node.SetAttribute(tree_store.ROLE, "prediction")
         node.SetAttribute(MODEL, bundle_id)
         labelmaps.add_layers(node, tree, layers, tags.model_source(bundle_id))
         yield 1.0
         added.append(node)
-        enter_scene(scene, node, volume_nodes)
+        # In two steps: each takes Slicer some 0.1 s where a node has many segments.
+        scene.AddNode(node)
+        yield 1.0
+        place(node, volume_nodes[0])
         yield 1.0
         if image is not None:
             node.SetNodeReferenceID(CONFIDENCE, added[0].GetID())
@@ -170,33 +173,32 @@ def new_segmentation(
     scene: slicer.vtkMRMLScene, name: str, volume_nodes: Sequence[slicer.vtkMRMLVolumeNode]
 ) -> slicer.vtkMRMLSegmentationNode:
     """An empty segmentation node on the first volume's grid, beside it, with references to all the volumes."""
-    node = begin_segmentation(scene, name)
-    enter_scene(scene, node, volume_nodes)
+    node = begin_segmentation(scene, name, volume_nodes)
+    scene.AddNode(node)
+    place(node, volume_nodes[0])
     return node
 
 
-def begin_segmentation(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLSegmentationNode:
-    """A segmentation node that is not in the scene yet; the name is made unique there."""
+def begin_segmentation(
+    scene: slicer.vtkMRMLScene, name: str, volume_nodes: Sequence[slicer.vtkMRMLVolumeNode]
+) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation node that refers to volumes and is not in the scene yet; the name is made unique there."""
     node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
     # Python holds a reference of its own.
     node.UnRegister(None)
     node.SetName(scene.GenerateUniqueName(name))
+    for volume in volume_nodes:
+        node.AddNodeReferenceID(VOLUMES, volume.GetID())
     return node
 
 
-def enter_scene(
-    scene: slicer.vtkMRMLScene,
-    node: slicer.vtkMRMLSegmentationNode,
-    volume_nodes: Sequence[slicer.vtkMRMLVolumeNode],
-) -> None:
-    """Put a segmentation node on the first volume's grid, beside it, with references to all the volumes."""
-    scene.AddNode(node)
-    node.CreateDefaultDisplayNodes()
+def place(node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:
+    """Put a segmentation node of the scene on a volume's grid, beside it, and show it."""
     # The transform first: Slicer takes the volume's grid as seen from the segmentation's own parent transform.
-    geometry.place_beside(node, volume_nodes[0])
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_nodes[0])
-    for volume in volume_nodes:
-        node.AddNodeReferenceID(VOLUMES, volume.GetID())
+    geometry.place_beside(node, volume_node)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    # Last: the views follow a node that is shown through each of its changes.
+    node.CreateDefaultDisplayNodes()
 
 
 def volumes_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLVolumeNode]:

@@ -62,9 +62,12 @@ def read_steps(
             for path, segment_id in tree_store.segments_by_path(segmentation_node, tree).items()
         }
     parts, nodes = _parts(segmentation_node, nodes_of, grid)
+    yield 0.0
     # x varies fastest in vtk's memory: arrays of the same order are several times faster to combine.
-    result = np.full(grid.shape, tree.unlabelled, dtype=tree.dtype, order="F")
-    if nodes:
+    result = np.empty(grid.shape, dtype=tree.dtype, order="F")
+    if not nodes:
+        result[...] = tree.unlabelled
+    else:
         rule = _Rule(tree, nodes)
         for start in range(0, grid.shape[2], _PLANES_AT_ONCE):
             planes = (start, min(start + _PLANES_AT_ONCE, grid.shape[2]))

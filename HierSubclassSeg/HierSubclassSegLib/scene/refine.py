@@ -36,19 +36,24 @@ class RefineView:
         self._node = segmentation_node
         recover(segmentation_node)
         self.steering = _first_display(segmentation_node)
-        self.seen = segmentation_node.GetScene().AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
+        scene = segmentation_node.GetScene()
+        # Made ready before the views see it: they would follow each change.
+        self.seen = scene.CreateNodeByClass("vtkMRMLSegmentationDisplayNode")
+        self.seen.UnRegister(None)  # Python holds a reference of its own.
         self.seen.CopyContent(self.steering)
-        segmentation_node.AddAndObserveDisplayNodeID(self.seen.GetID())
         filled = outlined is not None and self.seen.GetSegmentVisibility2DFill(outlined)
         self.seen.SetAttribute(VIEW, outlined if filled else "-")
         if outlined is not None:
             self.seen.SetSegmentVisibility2DFill(outlined, False)
+        scene.AddNode(self.seen)
+        segmentation_node.AddAndObserveDisplayNodeID(self.seen.GetID())
         self._erasable: frozenset[str] = frozenset()
         self._busy = False
         self._observation: int | None = None
-        with self._quietly():
-            for name in _OPACITIES:
-                getattr(self.steering, f"Set{name}")(0.0)
+        blocked = self.steering.StartModify()
+        for name in _OPACITIES:
+            getattr(self.steering, f"Set{name}")(0.0)
+        self.steering.EndModify(blocked)
         self._observation = self.steering.AddObserver("ModifiedEvent", self._on_steering_modified)
         _IN_USE.add(self)
 
@@ -174,16 +179,19 @@ def _merge(
     first: slicer.vtkMRMLSegmentationDisplayNode,
     seen: slicer.vtkMRMLSegmentationDisplayNode,
 ) -> None:
+    # The views need not follow what goes anyway.
+    blocked = seen.StartModify()
     filled = seen.GetAttribute(VIEW)
     if filled and segmentation_node.GetSegmentation().GetSegment(filled):
         seen.SetSegmentVisibility2DFill(filled, True)
     seen.RemoveAttribute(VIEW)
-    first.CopyContent(seen)
     scene = seen.GetScene()
     segmentation_node.RemoveNthDisplayNodeID(_index_of(segmentation_node, seen))
+    first.CopyContent(seen)
     if scene is not None:
         _keep_alive(segmentation_node, seen)
         scene.RemoveNode(seen)
+    seen.EndModify(blocked)
 
 
 def _keep_alive(
