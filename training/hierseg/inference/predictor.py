@@ -14,8 +14,8 @@ from torch import nn
 from hierseg.data.preprocess import Preprocessor
 from hierseg.errors import ConfigError, ImageError, ResourceError
 from hierseg.imageio import Volume
-from hierseg.inference.restore import Restored, restore
-from hierseg.inference.sliding import Progress, predict_prepared
+from hierseg.inference.restore import Restored, Restorer
+from hierseg.inference.sliding import Progress, slabs
 from hierseg.labeltree import LabelTree
 
 if TYPE_CHECKING:
@@ -196,22 +196,19 @@ class Predictor:
             if progress is not None:
                 progress("preprocess", 1.0)
             began = time.perf_counter()
-            probabilities = predict_prepared(
-                self.model,
-                prepared.array,
-                self.config,
-                tree=self.tree,
-                device=self.device,
-                progress=progress,
-                cancelled=cancelled,
-            )
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            stages["network"] += time.perf_counter() - began
-            result = restore(
-                probabilities, prepared.affine, prepared.source, self.tree,
-                mode=decode, thresholds=thresholds, progress=progress, cancelled=cancelled,
+            restorer = Restorer(
+                prepared.affine, prepared.shape, prepared.source, self.tree,
+                mode=decode, thresholds=thresholds, cancelled=cancelled,
             )  # fmt: skip
+            for slab in slabs(
+                self.model, prepared.array, self.config, tree=self.tree, device=self.device,
+                progress=progress, cancelled=cancelled, whole=not restorer.streams,
+            ):  # fmt: skip
+                restorer.add(slab)
+            result = restorer.result()
+            stages["network"] += time.perf_counter() - began - sum(result.seconds.values())
+            if progress is not None:
+                progress("restore", 1.0)
         except torch.OutOfMemoryError as error:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -3,6 +3,9 @@
 Upsampling a label map would give staircases.  Here each class's probabilities are resampled onto the input's grid and
 compared with the best so far (a running maximum), so that borders are smooth and yet no volume of all classes ever
 exists at the input's size.  A class is resampled only where it has any probability to speak of.
+
+Probabilities may come slab by slab (:class:`Restorer`): linear interpolation needs one plane on either side, so each
+plane of the input is decided as soon as its two neighbors on the network's grid are known.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 import torch
 
 from hierseg.data.preprocess import Geometry
-from hierseg.data.resampling import resample, voxel_map
+from hierseg.data.resampling import parallel_axes, resample, voxel_map
 from hierseg.errors import BundleError
 from hierseg.inference.decode import (
     check_mode,
@@ -26,11 +29,14 @@ from hierseg.inference.decode import (
     path_values,
     top_nodes,
 )
-from hierseg.inference.sliding import Cancelled, Probabilities, Progress
+from hierseg.inference.sliding import Cancelled, Probabilities, Progress, Slab
 from hierseg.labeltree import LabelTree
 
 _NEGLIGIBLE = 1e-3
 """Below this a class is not looked at; the few voxels where *all* classes in question are below it are settled last."""
+
+_SAME_PLACE = 1e-6
+"""In voxels: a plane of the input this far behind a plane of the network's grid is taken to lie on it."""
 
 Box = tuple[slice, slice, slice]
 
@@ -109,6 +115,90 @@ def restore(
     return Restored(
         labels, coarse, result, {"decode": time.perf_counter() - began - grid.seconds, "restore": grid.seconds}
     )
+
+
+class Restorer:
+    """Decides slab by slab; arguments and errors as :func:`restore`.
+
+    Args:
+        affine: of the network's grid.
+        shape: of the network's grid.
+        source: the input's grid.
+        tree: the label tree.
+        mode: as in :func:`restore`.
+        thresholds: as in :func:`restore`.
+        cancelled: asked before each class of each slab.
+    """
+
+    def __init__(
+        self,
+        affine: np.ndarray,
+        shape: Sequence[int],
+        source: Geometry,
+        tree: LabelTree,
+        *,
+        mode: str = "hierarchical",
+        thresholds: Mapping[str, float] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        check_mode(mode)
+        node_thresholds(thresholds or {}, tree)
+        self._affine, self._shape, self._source, self._tree = affine, tuple(shape), source, tree
+        self._mode, self._thresholds, self._cancelled = mode, thresholds, cancelled
+        self._matrix = voxel_map(affine, source.affine)
+        self._labels = np.empty(source.shape, tree.dtype)
+        self._superclass = np.empty(source.shape, tree.dtype)
+        self._confidence = np.empty(source.shape, np.float32)
+        self._seconds = {"decode": 0.0, "restore": 0.0}
+
+    @property
+    def streams(self) -> bool:
+        """Whether slabs can be taken; grids that are oblique to each other need all planes at once."""
+        return parallel_axes(self._matrix, self._source.shape) is not None
+
+    def add(self, slab: Slab) -> None:
+        """Decide the input's planes that this slab completes."""
+        box = self._box(slab)
+        if box is None:
+            return
+        shape = tuple(part.stop - part.start for part in box)
+        part = Geometry((shape[0], shape[1], shape[2]), _shifted(self._source.affine, box), self._source.path)
+        first = [0, 0, 0]
+        first[slab.axis] = slab.first
+        affine = _shifted(self._affine, [slice(start, None) for start in first])
+        result = restore(
+            slab.probabilities, affine, part, self._tree,
+            mode=self._mode, thresholds=self._thresholds, cancelled=self._cancelled,
+        )  # fmt: skip
+        began = time.perf_counter()
+        self._labels[box], self._superclass[box] = result.labels, result.superclass
+        self._confidence[box] = result.confidence
+        for stage, seconds in result.seconds.items():
+            self._seconds[stage] += seconds
+        self._seconds["decode"] += time.perf_counter() - began
+
+    def result(self) -> Restored:
+        """All of it, after the last slab."""
+        return Restored(self._labels, self._superclass, self._confidence, dict(self._seconds))
+
+    def _box(self, slab: Slab) -> Box | None:
+        """The planes of the input between the last plane handed on before and the last plane of this slab."""
+        whole = slice(0, self._source.shape[0]), slice(0, self._source.shape[1]), slice(0, self._source.shape[2])
+        if slab.start == 0 and slab.stop == self._shape[slab.axis]:
+            return whole
+        order = parallel_axes(self._matrix, self._source.shape)
+        if order is None:
+            raise ValueError("grids that are oblique to each other cannot be restored slab by slab")
+        axis = order.index(slab.axis)
+        places = self._matrix[slab.axis, 3] + self._matrix[slab.axis, axis] * np.arange(self._source.shape[axis])
+        low = -np.inf if slab.start == 0 else slab.start - 1 + _SAME_PLACE
+        high = np.inf if slab.stop == self._shape[slab.axis] else slab.stop - 1 + _SAME_PLACE
+        inside = np.flatnonzero((places > low) & (places <= high))
+        if inside.size == 0:
+            return None
+        box = list(whole)
+        box[axis] = slice(int(inside[0]), int(inside[-1]) + 1)
+        return box[0], box[1], box[2]
 
 
 class _Steps:

@@ -1,15 +1,20 @@
-"""A network over a whole image: overlapping tiles, joined with Gaussian weights.
+"""A network over a whole image: overlapping tiles, joined with Gaussian weights, slab by slab.
 
 Each tile's probabilities count most in its middle, where the network saw most around a voxel.  An image smaller than
 a tile is padded with its channels' minimum up to the next size that the network can take, not up to a whole tile.
 A 2D network sees tiles of thickness 1: the same code assembles its slices into a stack.
+
+Tiles are taken in order along one axis.  As soon as all tiles that reach some planes are done, these planes are handed
+on as a :class:`Slab` and forgotten: the probabilities of all classes exist for one tile's thickness at a time, never for
+the whole image.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
@@ -40,6 +45,24 @@ class Probabilities(NamedTuple):
     leaf: torch.Tensor
 
 
+class Slab(NamedTuple):
+    """Planes of the network's grid that are complete.
+
+    Attributes:
+        axis: the spatial axis (0, 1 or 2) that the planes lie along.
+        first: the first plane that ``probabilities`` hold: one before ``start``, but for the first slab.
+        start: the first plane that is new.
+        stop: the plane after the last one.
+        probabilities: of the planes ``first`` to ``stop``; a view that is overwritten when the next slab is asked for.
+    """
+
+    axis: int
+    first: int
+    start: int
+    stop: int
+    probabilities: Probabilities
+
+
 def predict_prepared(
     model: nn.Module,
     array: np.ndarray | torch.Tensor,
@@ -51,7 +74,33 @@ def predict_prepared(
     cancelled: Callable[[], bool] | None = None,
     tile_batch: int | None = None,
 ) -> Probabilities:
-    """Run a network over a prepared image.
+    """Run a network over a prepared image and keep the probabilities of all classes; arguments as :func:`slabs`.
+
+    Raises:
+        Cancelled: ``cancelled`` returned True.
+        ConfigError: ``patch_size`` or ``overlap`` is out of range.
+        ResourceError: the probabilities of all classes do not fit into the memory that is free.
+    """
+    (slab,) = slabs(
+        model, array, config, tree=tree, device=device, progress=progress, cancelled=cancelled,
+        tile_batch=tile_batch, whole=True,
+    )  # fmt: skip
+    return slab.probabilities
+
+
+def slabs(
+    model: nn.Module,
+    array: np.ndarray | torch.Tensor,
+    config: Mapping[str, Any],
+    *,
+    tree: LabelTree | None = None,
+    device: torch.device | str | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    tile_batch: int | None = None,
+    whole: bool = False,
+) -> Iterator[Slab]:
+    """Run a network over a prepared image, slab by slab along its longest axis.
 
     Args:
         model: gives a ``HierarchicalOutput``, or leaf logits alone (superclass probabilities are then their sums);
@@ -63,48 +112,117 @@ def predict_prepared(
         progress: called with ``("network", fraction done)``.
         cancelled: asked before each batch of tiles.
         tile_batch: tiles in one forward pass; chosen by device and dimensions if None.
+        whole: one slab, of all planes.
 
     Raises:
         Cancelled: ``cancelled`` returned True.
         ConfigError: ``patch_size`` or ``overlap`` is out of range.
-        ResourceError: the probabilities of all classes do not fit into the memory that is free.
+        ResourceError: a slab does not fit into the memory that is free.
     """
     known: LabelTree = cast("LabelTree", model.tree) if tree is None else tree
     device = _device(model) if device is None else torch.device(device)
-    image = torch.as_tensor(array, dtype=torch.float32, device=device)
-    _check_memory((len(known.top_level) + len(known.leaves) + 2) * image[0].numel() * 4, device)
     spatial_dims = int(config.get("spatial_dims", 3))
-    size = tuple(image.shape[1:])
+    size = tuple(int(extent) for extent in array.shape[1:])
     patch = _patch(config, size, spatial_dims, int(getattr(model, "divisor", 16)))
-    image = _pad(image, patch)
-    tiles = _tiles(image.shape[1:], patch, float(config.get("overlap", 0.5)))
+    overlap = float(config.get("overlap", 0.5))
+    axis = 2 if spatial_dims == 2 else max(range(3), key=lambda index: (size[index], -index))
+    padded = tuple(max(extent, edge) for extent, edge in zip(size, patch, strict=True))
+    groups = _tiles_along(axis, padded, patch, overlap)
+    # A 2D network's planes are complete one by one: some are gathered, so that few slabs have to be restored.
+    groups = _joined(groups, 16) if spatial_dims == 2 else groups
+    if whole:
+        groups = [[place for group in groups for place in group]]
+    window = _Window(known, padded, axis, max(_reach(group, axis) for group in groups), device)
+    image = _pad(torch.as_tensor(array, dtype=torch.float32, device=device), patch)
     batch = tile_batch or _default_batch(device, spatial_dims)
     weight = _gaussian(patch).to(device)
-    total = torch.zeros(image.shape[1:], device=device)
-    superclass = torch.zeros((len(known.top_level), *image.shape[1:]), device=device)
-    leaf = torch.zeros((len(known.leaves), *image.shape[1:]), device=device)
     sums = torch.tensor(top_membership(known), dtype=torch.float32, device=device)
+    count, done = sum(map(len, groups)), 0
     was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            for start in range(0, len(tiles), batch):
+    for number, group in enumerate(groups):
+        model.eval()
+        try:
+            for begin in range(0, len(group), batch):
                 if cancelled is not None and cancelled():
                     raise Cancelled
-                places = tiles[start : start + batch]
-                inputs = torch.stack([image[(slice(None), *place)] for place in places])
-                top, fine = _forward(model, inputs, spatial_dims, sums)
-                for index, place in enumerate(places):
-                    superclass[(slice(None), *place)].addcmul_(top[index], weight)
-                    leaf[(slice(None), *place)].addcmul_(fine[index], weight)
-                    total[place] += weight
+                places = group[begin : begin + batch]
+                with _inference():
+                    inputs = torch.stack([image[(slice(None), *place)] for place in places])
+                    window.add(places, *_forward(model, inputs, spatial_dims, sums), weight)
+                done += len(places)
                 if progress is not None:
-                    progress("network", min(1.0, (start + batch) / len(tiles)))
-            x, y, z = size
-            total = total[:x, :y, :z]
-            return Probabilities(superclass[:, :x, :y, :z].div_(total), leaf[:, :x, :y, :z].div_(total))
-    finally:
-        model.train(was_training)
+                    progress("network", done / count)
+        finally:
+            # Between two slabs the caller has the model as it was.
+            model.train(was_training)
+        stop = groups[number + 1][0][axis].start if number + 1 < len(groups) else padded[axis]
+        slab = window.complete(stop, size)
+        if slab is not None:
+            yield slab
+        if stop < size[axis]:
+            window.advance(stop)
+
+
+class _Window:
+    """Sums of weighted probabilities for the planes that tiles reach now.
+
+    Plane ``base - 1`` of the grid, the last one handed on, comes first: interpolation between planes needs it.
+    """
+
+    def __init__(self, tree: LabelTree, size: Sequence[int], axis: int, depth: int, device: torch.device) -> None:
+        shape = list(size)
+        shape[axis] = depth + 1
+        rows = len(tree.top_level) + len(tree.leaves) + 1
+        _check_memory(rows * math.prod(shape) * 4 + math.prod(size) * 12, device)
+        self.axis, self.base = axis, 0
+        self.total = torch.zeros(shape, device=device)
+        self.superclass = torch.zeros((len(tree.top_level), *shape), device=device)
+        self.leaf = torch.zeros((len(tree.leaves), *shape), device=device)
+
+    def add(
+        self, places: Sequence[tuple[slice, ...]], top: torch.Tensor, fine: torch.Tensor, weight: torch.Tensor
+    ) -> None:
+        """Add tiles' probabilities ``(B, channels, X, Y, Z)``."""
+        for index, place in enumerate(places):
+            here = list(place)
+            along = place[self.axis]
+            here[self.axis] = slice(along.start - self.base + 1, along.stop - self.base + 1)
+            self.superclass[(slice(None), *here)].addcmul_(top[index], weight)
+            self.leaf[(slice(None), *here)].addcmul_(fine[index], weight)
+            self.total[tuple(here)] += weight
+
+    def complete(self, stop: int, size: Sequence[int]) -> Slab | None:
+        """The planes before ``stop``, as far as they lie in the image; None if none does."""
+        stop = min(stop, size[self.axis])
+        if stop <= self.base:
+            return None
+        new: list[slice] = [slice(0, extent) for extent in size]
+        new[self.axis] = slice(1, stop - self.base + 1)
+        weights = self.total[tuple(new)]
+        for part in (self.superclass, self.leaf):
+            part[(slice(None), *new)].div_(weights)
+        first = max(self.base - 1, 0)
+        new[self.axis] = slice(first - self.base + 1, stop - self.base + 1)
+        ready = Probabilities(self.superclass[(slice(None), *new)], self.leaf[(slice(None), *new)])
+        return Slab(self.axis, first, self.base, stop, ready)
+
+    def advance(self, stop: int) -> None:
+        """Go on: ``stop`` is the first plane that tiles will still reach."""
+        step = stop - self.base
+        for part, along in ((self.total, self.axis), (self.superclass, self.axis + 1), (self.leaf, self.axis + 1)):
+            kept = max(0, part.shape[along] - step)
+            # In pieces that do not overlap with where they go.
+            for begin in range(0, kept, step):
+                count = min(step, kept - begin)
+                part.narrow(along, begin, count).copy_(part.narrow(along, begin + step, count))
+            part.narrow(along, kept, part.shape[along] - kept).zero_()
+        self.base = stop
+
+
+@contextlib.contextmanager
+def _inference() -> Iterator[None]:
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield
 
 
 def tile_starts(size: int, patch: int, overlap: float) -> list[int]:
@@ -114,13 +232,25 @@ def tile_starts(size: int, patch: int, overlap: float) -> list[int]:
     return [0] if count == 1 else [round(index * (size - patch) / (count - 1)) for index in range(count)]
 
 
-def _tiles(size: Sequence[int], patch: Sequence[int], overlap: float) -> list[tuple[slice, ...]]:
-    """All tiles of an image, the last axis fastest."""
+def _tiles_along(axis: int, size: Sequence[int], patch: Sequence[int], overlap: float) -> list[list[tuple[slice, ...]]]:
+    """All tiles of an image, one list for each start along the axis; the last axis fastest."""
     starts = [tile_starts(extent, edge, overlap) for extent, edge in zip(size, patch, strict=True)]
     return [
-        tuple(slice(first, first + edge) for first, edge in zip(corner, patch, strict=True))
-        for corner in itertools.product(*starts)
+        [
+            tuple(slice(first, first + edge) for first, edge in zip(corner, patch, strict=True))
+            for corner in itertools.product(*([start] if index == axis else starts[index] for index in range(3)))
+        ]
+        for start in starts[axis]
     ]
+
+
+def _joined(groups: list[list[tuple[slice, ...]]], number: int) -> list[list[tuple[slice, ...]]]:
+    return [list(itertools.chain(*groups[begin : begin + number])) for begin in range(0, len(groups), number)]
+
+
+def _reach(group: list[tuple[slice, ...]], axis: int) -> int:
+    """How many planes the tiles of a group reach."""
+    return int(group[-1][axis].stop - group[0][axis].start)
 
 
 def _device(model: nn.Module) -> torch.device:
