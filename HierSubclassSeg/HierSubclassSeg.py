@@ -39,7 +39,9 @@ class HierSubclassSeg(ScriptedLoadableModule):
 
 
 def prepare():
-    """Import the panel's code in small portions once the application has started: then the module opens at once."""
+    """Import the panel's code in small portions once the application has started, and make the panel: then the module
+    opens at once.
+    """
     portions = iter(
         (
             "HierSubclassSegLib",
@@ -62,6 +64,8 @@ def prepare():
         if name is not None:
             importlib.import_module(name)
             qt.QTimer.singleShot(20, portion)
+        else:
+            slicer.modules.hiersubclassseg.widgetRepresentation()
 
     if slicer.util.mainWindow() is not None:
         qt.QTimer.singleShot(0, portion)

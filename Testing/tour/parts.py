@@ -40,7 +40,7 @@ PARTS: dict[str, Part] = {
     "refine": Part("tour_refine.py", allowed=_REFINED),
     "refine-walk": Part("refine_walk.py", seconds=1800, allowed=_REFINED),
     "hierarchy": Part("tour_hierarchy.py"),
-    "cases": Part("tour_cases.py"),
+    "cases": Part("tour_cases.py", allowed=_REFINED),
     "killed": Part("killed.py", seconds=700),
     "train": Part("tour_train.py", seconds=900),
     "exits-effect": Part(

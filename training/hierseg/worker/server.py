@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from hierseg.allocation import give_back_memory
 from hierseg.errors import WorkerError
 from hierseg.worker import watchdog
 from hierseg.worker.channel import Channel, take_over_streams
@@ -97,6 +98,8 @@ class Server:
                 with self._lock:
                     self._jobs.pop(job.id, None)
                 self._running = None
+            if self._queue.empty():
+                give_back_memory()
 
     def _finish(self, code: int) -> None:
         """End within the grace period: what is running is canceled, what is stuck is ended by force."""

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import hierseg
-from hierseg.allocation import give_back_memory
 from hierseg.courtesy import predicting
 from hierseg.errors import HiersegError, WorkerError, code_of
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message
@@ -123,8 +122,6 @@ class Tasks:
             if job.cancelled.is_set() and not isinstance(error, MemoryError):
                 error = CancelledError("Canceled.")
             job.answer("error", error_fields(error))
-        finally:
-            give_back_memory()
 
     def hello(self, job: Job) -> None:
         """Versions, devices and bundles of this machine."""
