@@ -138,14 +138,19 @@ def generated_image(size: int, seed: int) -> Volume:
     return Volume(array, np.diag([-1.0, 1.0, 1.0, 1.0]))
 
 
-def _random_predictor(leaves: int, device: str, seed: int) -> Predictor:
+def random_tree(leaves: int) -> LabelTree:
+    """Background and up to 4 superclasses, among which the other leaves are shared out."""
     rows: list[dict[str, Any]] = [{"name": "background", "value": 0}]
     count = min(4, max(1, leaves - 1))
     rows += [{"name": f"superclass {index}", "value": 60000 + index} for index in range(count)]
     rows += [
         {"name": f"leaf {index}", "value": index, "parent": f"superclass {index % count}"} for index in range(1, leaves)
     ]
-    tree = LabelTree.from_dict({"format_version": 1, "name": "benchmark", "unlabelled": 65535, "nodes": rows})
+    return LabelTree.from_dict({"format_version": 1, "name": "benchmark", "unlabelled": 65535, "nodes": rows})
+
+
+def _random_predictor(leaves: int, device: str, seed: int) -> Predictor:
+    tree = random_tree(leaves)
     torch.manual_seed(seed)
     config = {
         "channels": [{"name": "image", "normalization": {"type": "percentile", "lower": 0.5, "upper": 99.5}}],
