@@ -16,7 +16,8 @@ import qt
 import slicer
 
 from hierseg.resources import models_folder
-from HierSubclassSegLib.gui import timings, worker
+from HierSubclassSegLib.compute import prepare
+from HierSubclassSegLib.gui import segment_section, timings, worker
 from HierSubclassSegLib.gui.segment_page import SegmentPage
 from HierSubclassSegLib.scene import geometry, prediction, tree_store
 from standins.panels import open_panel
@@ -116,6 +117,26 @@ def test_cancel_half_way_leaves_the_scene_as_it_was(
     assert app_scene.GetNumberOfNodes() == nodes
     assert page.segment.button.text == "Apply"
     assert page.segment.button.enabled
+
+
+def test_cancel_and_a_closed_scene_while_a_large_image_is_copied(
+    page: SegmentPage, app_scene: Any, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(prepare, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(segment_section, "IMPORT_SECONDS", 0.0)
+    monkeypatch.setattr(segment_section, "BUSY_MS", 100_000)
+    page.segment.apply()
+    assert page.segment.running
+    assert not page.segment.segmenter.running
+    page.segment._poll()
+    page.segment.apply()
+    assert not page.segment.running
+    assert page.segment.message.text == "Canceled; nothing was changed."
+    page.segment.apply()
+    app_scene.RemoveNode(page.inputs.volumes[0])
+    page.segment._poll()
+    assert not page.segment.running
+    assert "removed" in page.segment.message.text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -196,11 +196,13 @@ def leave_refine(journey: Journey) -> dict[str, Any]:
 
 
 def bar(journey: Journey) -> dict[str, Any]:
-    """No call of ours held the GUI longer than the bar"""
-    longest = sorted(journey.kept.get("longest", []), key=lambda one: -one["own ms"])[:5]
-    over = [f"{one['call']}: {one['own ms']} ms" for one in longest if one["own ms"] > BAR_MS]
+    """No call of ours held the GUI longer than the bar, Slicer's own long calls not counted"""
+    calls = journey.kept.get("longest", [])
+    over = [f"{one['call']}: {one['ours ms']} ms" for one in calls if one["ours ms"] > BAR_MS]
     assert not over, f"over {BAR_MS} ms: {'; '.join(over)}"
-    return {"bar ms": BAR_MS, "longest": longest}
+    # Slicer's scene and view calls are not among what the bar excepts: they are told.
+    held = sorted((one for one in calls if one["own ms"] > BAR_MS), key=lambda one: -one["own ms"])
+    return {"bar ms": BAR_MS, "held longer by Slicer's calls": held}
 
 
 if __name__ == "__main__":

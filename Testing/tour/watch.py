@@ -10,11 +10,14 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
+from types import FunctionType, MethodType
 from typing import Any
 
 OURS = ("HierSubclassSegLib", "HierSubclassSeg.py", "/hierseg/")
 TOOL = 4
 LONG = 0.01
+_SHORT = 0.001
+_ENOUGH = 3
 # Slicer's own input and output, surfaces and Segment Editor: excepted by the quality bar, and reported.
 EXCEPTED = (
     "qMRMLSegmentEditorWidget", "setSegmentationNode", "setSourceVolumeNode", "setActiveEffect", "setMRMLScene", "undo", "redo", "saveStateForUndo",
@@ -31,17 +34,24 @@ class Entry:
         name: of the function that Slicer called.
         seconds: until it returned; ``cpu`` is what this thread computed meanwhile (other programs take their share).
         native: seconds in long calls into compiled code, by name.
+        slicer: those of them that are methods of Slicer's, VTK's or Qt's objects, without ours that they call back into.
     """
 
     name: str
     seconds: float = 0.0
     cpu: float = 0.0
     native: dict[str, float] = field(default_factory=dict)
+    slicer: dict[str, float] = field(default_factory=dict)
 
     @property
     def own(self) -> float:
         """Seconds of the thread without what the bar excepts."""
-        return self.cpu - sum(seconds for name, seconds in self.native.items() if name in EXCEPTED)
+        return self.cpu - sum(seconds for name, seconds in self.slicer.items() if name in EXCEPTED)
+
+    @property
+    def ours(self) -> float:
+        """Seconds of the thread without any long call of Slicer's."""
+        return self.cpu - sum(self.slicer.values())
 
 
 class Watch:
@@ -50,7 +60,10 @@ class Watch:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self._active: tuple[Any, float, float, Entry] | None = None
-        self._calls: dict[Any, float] = {}
+        self._calls: dict[Any, tuple[float, int, bool]] = {}
+        self._short: dict[Any, int] = {}
+        self._within = 0
+        self._starts = 0
         self._seen: set[Any] = set()
 
     def __enter__(self) -> Watch:  # noqa: PYI034
@@ -85,6 +98,7 @@ class Watch:
             self._seen.add(code)
             events = sys.monitoring.events
             sys.monitoring.set_local_events(TOOL, code, events.PY_RETURN | events.CALL)
+        self._starts += 1
         if self._active is None:
             frame = sys._getframe(1)
             self._active = (frame, time.perf_counter(), time.thread_time(), Entry(code.co_qualname))
@@ -104,15 +118,28 @@ class Watch:
             if entry.seconds > LONG:
                 self.entries.append(entry)
 
-    def _call(self, code: Any, offset: int, _called: Any, _first: Any) -> None:
-        self._calls[code, offset] = time.thread_time()
+    def _call(self, code: Any, offset: int, called: Any, _first: Any) -> Any:
+        # Watching costs as much as a short call does: where calls were short, nobody looks any more.
+        if isinstance(called, FunctionType | MethodType) or self._short.get((code, offset), 0) >= _ENOUGH:
+            return sys.monitoring.DISABLE
+        excepted = _name(called) in EXCEPTED
+        self._calls[code, offset] = time.thread_time(), self._starts, excepted
+        self._within += excepted
+        return None
 
     def _c_return(self, code: Any, offset: int, called: Any, _first: Any) -> None:
-        begin = self._calls.pop((code, offset), None)
-        if begin is not None and self._active is not None and (took := time.thread_time() - begin) > LONG:
-            native = self._active[3].native
-            name = getattr(called, "__name__", None) or str(called)[:60]
-            native[name] = native.get(name, 0.0) + took
+        begin, starts, excepted = self._calls.pop((code, offset), (0.0, 0, False))
+        self._within -= excepted
+        took = time.thread_time() - begin
+        if begin and took < _SHORT:
+            self._short[code, offset] = self._short.get((code, offset), 0) + 1
+        if not begin or self._active is None or took <= LONG:
+            return
+        name, entry = _name(called), self._active[3]
+        entry.native[name] = entry.native.get(name, 0.0) + took
+        # What calls back into our code is not Slicer's alone.
+        if not self._within and (excepted or (starts == self._starts and _is_slicers(called))):
+            entry.slicer[name] = entry.slicer.get(name, 0.0) + took
 
     # -- what is reported -------------------------------------------------------------------------------------------
 
@@ -122,6 +149,7 @@ class Watch:
         return [
             {
                 "call": entry.name,
+                "ours ms": round(1000 * entry.ours, 1),
                 "own ms": round(1000 * entry.own, 1),
                 "cpu ms": round(1000 * entry.cpu, 1),
                 "wall ms": round(1000 * entry.seconds, 1),
@@ -129,6 +157,16 @@ class Watch:
             }
             for entry in worst
         ]
+
+
+def _name(called: Any) -> str:
+    return getattr(called, "__name__", None) or str(called)[:60]
+
+
+def _is_slicers(called: Any) -> bool:
+    """Whether a method of an object that Slicer, VTK or Qt has made."""
+    owner = getattr(called, "__self__", None)
+    return owner is not None and type(owner).__module__.startswith(("vtk", "MRML", "PythonQt", "Slicer"))
 
 
 class Heartbeat:

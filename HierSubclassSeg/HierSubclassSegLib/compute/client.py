@@ -133,7 +133,8 @@ class WorkerClient(Connection):
 
         Args:
             images: one a channel, in the bundle's order: arrays with affines (:class:`prepare.ImageArray`, or a
-                pair), or paths of files or DICOM folders on this machine.  Arrays are copied at once.
+                pair), or paths of files or DICOM folders on this machine.  Arrays are copied at once, unless they
+                are the caller's ``own`` copies.
             bundle: a bundle, its folder on this machine, or the ``name@version`` of one that the worker has.
             device: "auto", "cpu", "cuda:0", ...
             options: further fields of the message.

@@ -6,7 +6,7 @@ Hashing and zipping take time, so the client runs :func:`prepare` in a thread; n
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,9 @@ DETACHED = (".mhd", ".nhdr", ".hdr", ".img")
 """Image headers whose voxels lie in another file; one file at a time is sent, so these cannot be."""
 
 
+_PIECE_BYTES = 8 << 20
+
+
 @dataclass(frozen=True)
 class ImageArray:
     """An image from memory.
@@ -30,11 +33,13 @@ class ImageArray:
         array: ``(x, y, z)``, or with frames ``(x, y, z, t)``.
         affine: 4×4, voxel index → RAS mm.
         name: what messages to the user call it.
+        own: the array is a copy already, which nobody else changes.
     """
 
     array: np.ndarray
     affine: np.ndarray
     name: str = ""
+    own: bool = False
 
 
 Image = ImageArray | tuple[np.ndarray, np.ndarray] | str | Path
@@ -60,13 +65,36 @@ class Prepared:
 
 def own_copies(images: Sequence[Image]) -> list[Image]:
     """The images with arrays copied, so that the caller may go on working on its own while these are sent."""
+    steps = copy_steps(images)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            copies: list[Image] = end.value
+            return copies
+
+
+def copy_steps(images: Sequence[Image]) -> Generator[float, None, list[Image]]:
+    """:func:`own_copies` in small steps; nothing else may change the arrays meanwhile."""
     copies: list[Image] = []
     for number, image in enumerate(images):
         if isinstance(image, (str, Path)):
             copies.append(Path(image))
             continue
+        if isinstance(image, ImageArray) and image.own:
+            copies.append(image)
+            continue
         array, affine, name = _parts(image)
-        copies.append(ImageArray(np.array(array), np.array(affine, dtype=np.float64), name or f"image {number + 1}"))
+        copy = np.empty_like(array)
+        # The axis of the largest stride is the slowest one: pieces along it lie together in memory.
+        axis = int(np.argmax(np.abs(array.strides)))
+        source, target = np.moveaxis(array, axis, 0), np.moveaxis(copy, axis, 0)
+        planes = max(1, _PIECE_BYTES * len(source) // max(1, array.nbytes))
+        for start in range(0, len(source), planes):
+            target[start : start + planes] = source[start : start + planes]
+            yield (number + start / len(source)) / len(images)
+        affine = np.array(affine, dtype=np.float64)
+        copies.append(ImageArray(copy, affine, name or f"image {number + 1}", own=True))
     return copies
 
 

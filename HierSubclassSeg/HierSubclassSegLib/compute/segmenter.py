@@ -82,7 +82,7 @@ class Segmenter:
         self._living_client()
 
     def start(self, images: Sequence[Image], bundle: Bundle | str | Path, *, device: str = "auto") -> None:
-        """Begin a run; arrays are copied at once.
+        """Begin a run; arrays are copied at once, unless they are ``own`` copies already.
 
         Raises:
             WorkerError: a run is going on, or the worker cannot be started.

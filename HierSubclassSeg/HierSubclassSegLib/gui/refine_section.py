@@ -263,10 +263,11 @@ class RefineSection:
     def _enter(self, session: RefineSession, name: str | None, outside: Outside) -> None:
         """Enter a node, with a segment for it and each of its children, and select a child."""
         children = self._provide(session, name)
+        chosen = session.selected
+        # Before the view, which then follows one selection and not two.
+        session.select(children[0] if chosen is None or chosen.name not in children else chosen)
         session.enter(name, outside=outside)
         self._seen = SeenWhileRefining(session, children)
-        chosen = session.selected
-        session.select(children[0] if chosen is None or chosen.name not in children else chosen)
 
     def _provide(self, session: RefineSession, name: str | None) -> list[str]:
         """Give a node and its children the segments that they lack, in one undo step; returns the children's names."""

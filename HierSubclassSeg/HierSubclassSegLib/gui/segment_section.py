@@ -14,6 +14,7 @@ from hierseg.bundle import Bundle
 from hierseg.errors import HiersegError
 from HierSubclassSegLib.compute.jobs import PredictionResult, RemoteError
 from HierSubclassSegLib.compute.overall import Overall
+from HierSubclassSegLib.compute.prepare import copy_steps
 from HierSubclassSegLib.compute.segmenter import Segmenter
 from HierSubclassSegLib.compute.setup_worker import explain_death
 from HierSubclassSegLib.gui import layouts, texts, timings, worker
@@ -23,6 +24,7 @@ from HierSubclassSegLib.gui.run_options import RunOptions
 from HierSubclassSegLib.scene import geometry
 from HierSubclassSegLib.scene.prediction import PredictionImport
 from HierSubclassSegLib.scene.tags import SceneError
+from HierSubclassSegLib.scene.ticks import Ticks
 
 BUSY_MS = 30
 IDLE_MS = 500
@@ -56,6 +58,7 @@ class SegmentSection:
         self._volumes: list[Any] = []
         self._ready = False
         self._run: Run | None = None
+        self._copying: Ticks[list[Any]] | None = None
         self._importing: PredictionImport | None = None
         self._arrived: Any = None
         self._said: list[str] = []
@@ -107,9 +110,10 @@ class SegmentSection:
     def discard(self) -> None:
         """Forget a run and its result; its scene is gone."""
         self.segmenter.discard()
-        if self._importing is not None:
-            self._importing.cancel()
-        self._run, self._importing, self._arrived = None, None, None
+        for work in (self._copying, self._importing):
+            if work is not None:
+                work.cancel()
+        self._run, self._copying, self._importing, self._arrived = None, None, None, None
         self.message.say("")
         self._show_state()
 
@@ -143,12 +147,29 @@ class SegmentSection:
     def _start_frame(self) -> None:
         run = self._run
         if run is not None:
-            self.segmenter.start(run.images(), run.bundle, device=self.options.device)
+            # A large volume takes longer to copy than the GUI may be held.
+            self._copying = Ticks(copy_steps(run.images()), lambda: not run.gone)
+            self._copy_on(self._copying)
+
+    def _copy_on(self, copying: Ticks[list[Any]]) -> None:
+        """A little more of the images; the worker is asked when they are there."""
+        run = self._run
+        if run is None or copying.step(IMPORT_SECONDS):
+            return
+        self._copying = None
+        if copying.result is None:
+            self._ended(_("The volume was removed; there is no result."), error=True)
+        else:
+            self.segmenter.start(copying.result, run.bundle, device=self.options.device)
 
     def _cancel(self) -> None:
         self.stage.text = _("Canceling…")
         if self.segmenter.running:
             self.segmenter.cancel()
+        elif self._copying is not None:
+            self._copying.cancel()
+            self._copying = None
+            self._ended(_("Canceled; nothing was changed."))
         elif self._importing is not None:
             self._importing.cancel()
             self._importing = None
@@ -269,7 +290,12 @@ class SegmentSection:
 
     def _poll(self) -> None:
         self.segmenter.poll()
-        if self._arrived is not None:
+        if self._copying is not None:
+            try:
+                self._copy_on(self._copying)
+            except HiersegError as error:
+                self._ended(error.sentence, error=True, tip=error.hint)
+        elif self._arrived is not None:
             self._take_on(self._arrived)
         elif self._importing is not None:
             self._import_on(self._importing)

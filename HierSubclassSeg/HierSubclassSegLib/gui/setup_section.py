@@ -62,6 +62,10 @@ class SetupSection:
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
+        self._look_later = qt.QTimer()
+        self._look_later.setSingleShot(True)
+        self._look_later.setInterval(0)
+        self._look_later.timeout.connect(self.look)
         self.widget = qt.QFrame()
         self.widget.objectName = "setupBanner"
         self.widget.setFrameShape(qt.QFrame.StyledPanel)
@@ -76,7 +80,8 @@ class SetupSection:
         if _setting(READY_SETTING) == _identity():
             self._hint(_setting(HINT_SETTING))
         else:
-            self.look()
+            # The panel is seen first.
+            self._look_later.start()
 
     def show(self) -> None:
         """The user wants to see the setup, whether something is missing or not."""
@@ -91,6 +96,7 @@ class SetupSection:
 
     def look(self) -> None:
         """Find out what the chosen worker has, in a child; the banner appears if something is missing."""
+        self._look_later.stop()
         if self._busy:
             return
         self._make()
@@ -119,6 +125,7 @@ class SetupSection:
     def close(self) -> None:
         """Stop all children."""
         self._timer.stop()
+        self._look_later.stop()
         for child in (self._probe, self._installer):
             if child is not None:
                 child.forget()

@@ -365,9 +365,13 @@ class RefineSession(HierarchyEdits):
 
     def _open_view(self, target: Node | None) -> None:
         outlined = None if target is None else self._strokes.ids(self.tree).get(target.name)
+        # Slicer's views follow each change of a display node: one is enough.
+        display = self.segmentation_node.GetDisplayNode()
+        blocked = display.StartModify()
         self._view = RefineView(self.segmentation_node, outlined)
         self._refined = target
         self._follow_selection()
+        display.EndModify(blocked)
 
     def _follow_selection(self) -> None:
         """Masking for the selected node; nothing can be painted or erased while none is selected."""
