@@ -65,7 +65,11 @@ def main() -> None:
         found[row] = json.loads(done.stdout) if done.returncode == 0 else {"ended_with": done.returncode}
         print(f"  {found[row]}", file=sys.stderr)
     settings = {name: getattr(arguments, name) for name in ("size", "spacing", "patch", "leaves", "runs")}
-    print(json.dumps({"benchmark": "inference", **environment(torch.device("cpu"), arguments.seed), **settings, "rows": found}))
+    print(
+        json.dumps(
+            {"benchmark": "inference", **environment(torch.device("cpu"), arguments.seed), **settings, "rows": found}
+        )
+    )
 
 
 def _row(arguments: argparse.Namespace) -> dict[str, Any]:
