@@ -65,7 +65,7 @@ def prepare():
             importlib.import_module(name)
             qt.QTimer.singleShot(20, portion)
         else:
-            slicer.modules.hiersubclassseg.widgetRepresentation()
+            slicer.util.getModuleWidget("HierSubclassSeg")
 
     if slicer.util.mainWindow() is not None:
         qt.QTimer.singleShot(0, portion)

@@ -1,4 +1,4 @@
-"""Makes the pictures of README and tutorial out of the tour's: as wide as a page, in their true colors.
+"""Makes the pictures of README and tutorial out of the tour's: as wide as a page, 256 colors, small files.
 
 python Testing/tour/screenshots.py build/test-slicer Resources/Screenshots
 """
@@ -24,6 +24,8 @@ def main() -> None:
             picture = Image.open(path).convert("RGB")
             size = (WIDTH, round(picture.height * WIDTH / picture.width))
             small = picture.resize(size, Image.Resampling.LANCZOS)
+            # An octree keeps the colors of small swatches, which the median cut gives up for shades of gray.
+            small = small.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
             small.save(target / f"{name}.png", optimize=True)
             print(f"{target / name}.png: {(target / f'{name}.png').stat().st_size // 1000} kB")
 
