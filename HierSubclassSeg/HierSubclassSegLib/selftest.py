@@ -61,7 +61,7 @@ class SelfTest:
         """Apply gives a prediction, and the event loop lives meanwhile."""
         section = self.page.segment
         section.button.click()
-        _wait(lambda: self.page.hierarchy.node is not None or not section.segmenter.running, SEGMENT_MS)
+        _wait(lambda: self.page.hierarchy.node is not None or not section.running, SEGMENT_MS)
         # A result enters the scene in small steps after the run.
         _wait(lambda: self.page.hierarchy.node is not None, 30000)
         said = section.message.text

@@ -52,8 +52,8 @@ def a_run_goes_on(journey: Journey) -> Callable[[], bool]:
     wait(0.3)
     click(panel().segment_page.segment.button)
     section = panel().segment_page.segment
-    wait_until(lambda: section.bar.value > 200 or not section.segmenter.running, 600, "the bar passes 20 %")
-    assert section.segmenter.running, section.message.text
+    wait_until(lambda: section.bar.value > 200 or not section.running, 600, "the bar passes 20 %")
+    assert section.running, section.message.text
     return lambda: True
 
 

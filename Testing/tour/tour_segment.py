@@ -63,11 +63,11 @@ def cancel_a_run(journey: Journey) -> dict[str, Any]:
     """Press Apply, and Cancel half way: nothing is changed"""
     before = slicer.mrmlScene.GetNumberOfNodes()
     click(page().segment.button)
-    assert page().segment.segmenter.running, "Apply started nothing"
+    assert page().segment.running, "Apply started nothing"
     wait_until(lambda: page().segment.bar.value > 100, 600, "the bar passes 10 %")
     journey.picture(f"{journey.name}-while-running")
     click(page().segment.button)
-    seconds = wait_until(lambda: not page().segment.segmenter.running, 10, "the run ends")
+    seconds = wait_until(lambda: not page().segment.running, 10, "the run ends")
     assert slicer.mrmlScene.GetNumberOfNodes() == before, "nodes were left behind"
     assert seconds < 3.5, f"Cancel took {seconds:.1f} s"
     return {"seconds until canceled": round(seconds, 2), "said": page().segment.message.text}
