@@ -202,7 +202,7 @@ class Predictor:
             )  # fmt: skip
             for slab in slabs(
                 self.model, prepared.array, self.config, tree=self.tree, device=self.device,
-                progress=progress, cancelled=cancelled, whole=not restorer.streams,
+                progress=progress, cancelled=cancelled, whole=not restorer.streams, choose_layout=True,
             ):  # fmt: skip
                 restorer.add(slab)
             result = restorer.result()

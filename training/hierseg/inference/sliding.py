@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hierseg.errors import ConfigError, ResourceError
+from hierseg.inference import layout
 from hierseg.labeltree import LabelTree
 
 Progress = Callable[[str, float], None]
@@ -99,6 +100,7 @@ def slabs(
     cancelled: Callable[[], bool] | None = None,
     tile_batch: int | None = None,
     whole: bool = False,
+    choose_layout: bool = False,
 ) -> Iterator[Slab]:
     """Run a network over a prepared image, slab by slab along its longest axis.
 
@@ -113,6 +115,8 @@ def slabs(
         cancelled: asked before each batch of tiles.
         tile_batch: tiles in one forward pass; chosen by device and dimensions if None.
         whole: one slab, of all planes.
+        choose_layout: on the CPU, let :mod:`~hierseg.inference.layout` choose how the model's weights lie in memory; not
+            for a model that is being trained.
 
     Raises:
         Cancelled: ``cancelled`` returned True.
@@ -139,6 +143,10 @@ def slabs(
     sums = torch.tensor(top_membership(known), dtype=torch.float32, device=device)
     count, done = sum(map(len, groups)), 0
     was_training = model.training
+    form = torch.contiguous_format
+    if choose_layout and device.type == "cpu":
+        tile = (min(batch, len(groups[0])), image.shape[0], *patch[:spatial_dims])
+        form = layout.memory_format(layout.choose(model, tile, count // batch), spatial_dims)
     for number, group in enumerate(groups):
         model.eval()
         try:
@@ -148,7 +156,7 @@ def slabs(
                 places = group[begin : begin + batch]
                 with _inference():
                     inputs = torch.stack([image[(slice(None), *place)] for place in places])
-                    window.add(places, *_forward(model, inputs, spatial_dims, sums), weight)
+                    window.add(places, *_forward(model, inputs, spatial_dims, sums, form), weight)
                 done += len(places)
                 if progress is not None:
                     progress("network", done / count)
@@ -267,12 +275,12 @@ def top_membership(tree: LabelTree) -> np.ndarray:
 
 
 def _forward(
-    model: nn.Module, inputs: torch.Tensor, spatial_dims: int, sums: torch.Tensor
+    model: nn.Module, inputs: torch.Tensor, spatial_dims: int, sums: torch.Tensor, form: torch.memory_format
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Superclass and leaf probabilities in float32, ``(B, channels, X, Y, Z)``."""
     flat = spatial_dims == 2
     with torch.autocast(inputs.device.type, dtype=torch.float16, enabled=inputs.device.type == "cuda"):
-        output = model(inputs[..., 0] if flat else inputs)
+        output = model((inputs[..., 0] if flat else inputs).contiguous(memory_format=form))
     logits = getattr(output, "leaf_logits", output)
     leaf = torch.softmax(logits.float(), dim=1)
     top_logits = getattr(output, "superclass_logits", None)
