@@ -24,6 +24,10 @@ HERE = Path(__file__).resolve().parent
 # Name → command behind the Python program, and what makes it quick.
 BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
     "predict": (["-m", "hierseg", "bench", "predict"], ["--size", "48", "--runs", "1"]),
+    "inference": (
+        [str(HERE / "bench_inference.py")],
+        ["--size", "48", "--patch", "32", "--leaves", "9", "--runs", "1"],
+    ),
     "main_job": ([str(HERE / "bench_main_job.py")], ["--size", "48", "--runs", "1"]),
     "heartbeat": ([str(HERE / "bench_heartbeat.py")], ["--size", "48", "--runs", "1"]),
     "separate_normalization": ([str(HERE / "bench_separate_normalization.py")], []),
