@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from hierseg.data.preprocess import Preprocessor
+from hierseg.data.preprocess import Prepared, Preprocessor
 from hierseg.errors import ConfigError, ImageError, ResourceError
 from hierseg.imageio import Volume
+from hierseg.inference.ladder import Rung, is_out_of_memory, ladder
 from hierseg.inference.restore import Restored, Restorer
 from hierseg.inference.sliding import Progress, slabs
 from hierseg.labeltree import LabelTree
@@ -134,6 +135,7 @@ class Predictor:
             self.id = bundle_or_model.id
         self.model = self.model.to(self.device).eval()
         self.preprocessor = Preprocessor(self.config, self.device)
+        self._rung = 0
 
     def predict(
         self,
@@ -189,42 +191,77 @@ class Predictor:
         decode: str,
         thresholds: Mapping[str, float] | None,
     ) -> tuple[Restored, tuple[str, ...]]:
-        try:
-            began = time.perf_counter()
-            prepared = self.preprocessor.image(volumes)
-            stages["preprocess"] += time.perf_counter() - began
-            if progress is not None:
-                progress("preprocess", 1.0)
-            began = time.perf_counter()
-            restorer = Restorer(
-                prepared.affine, prepared.shape, prepared.source, self.tree,
-                mode=decode, thresholds=thresholds, cancelled=cancelled,
-            )  # fmt: skip
-            for slab in slabs(
-                self.model, prepared.array, self.config, tree=self.tree, device=self.device,
-                progress=progress, cancelled=cancelled, whole=not restorer.streams, choose_layout=True,
-            ):  # fmt: skip
-                restorer.add(slab)
-            result = restorer.result()
-            stages["network"] += time.perf_counter() - began - sum(result.seconds.values())
-            if progress is not None:
-                progress("restore", 1.0)
-        except torch.OutOfMemoryError as error:
+        began = time.perf_counter()
+        prepared = self._prepared(volumes)
+        stages["preprocess"] += time.perf_counter() - began
+        if progress is not None:
+            progress("preprocess", 1.0)
+        began = time.perf_counter()
+        rungs = ladder(self.device, self.config, int(getattr(self.model, "divisor", 16)))
+        said: list[str] = []
+        for number in range(min(self._rung, len(rungs) - 1), len(rungs)):
+            try:
+                result = self._computed(prepared, rungs[number], progress, cancelled, decode, thresholds)
+                # What did not fit once is not tried again and again; the next predictor begins at the top.
+                self._rung = number
+                said = [rungs[number].sentence] if rungs[number].sentence else []
+                break
+            except (MemoryError, RuntimeError, ResourceError) as error:
+                if not isinstance(error, ResourceError) and not is_out_of_memory(error):
+                    raise
+                if number + 1 == len(rungs):
+                    raise self._too_small(error) from error
+            # After the except clause, which would keep the failed attempt's arrays alive.
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            raise ResourceError(
-                f"the memory of {self.device} is too small for this image; use the device cpu, or crop the image.",
-                hint=str(error).split(". ")[0],
-            ) from error
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
-                raise
-            raise ResourceError(
-                "this machine's memory is too small for this image; crop it, or close other programs."
-            ) from error
+        stages["network"] += time.perf_counter() - began - sum(result.seconds.values())
+        if progress is not None:
+            progress("restore", 1.0)
         for stage, seconds in result.seconds.items():
             stages[stage] += seconds
-        return result, prepared.notes
+        return result, (*prepared.notes, *said)
+
+    def _prepared(self, volumes: Sequence[Volume]) -> Prepared:
+        try:
+            return self.preprocessor.image(volumes)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._too_small(error) from error
+
+    def _computed(
+        self,
+        prepared: Prepared,
+        rung: Rung,
+        progress: Progress | None,
+        cancelled: Callable[[], bool] | None,
+        decode: str,
+        thresholds: Mapping[str, float] | None,
+    ) -> Restored:
+        restorer = Restorer(
+            prepared.affine, prepared.shape, prepared.source, self.tree,
+            mode=decode, thresholds=thresholds, cancelled=cancelled,
+        )  # fmt: skip
+        for slab in slabs(
+            self.model.to(rung.device), prepared.array, {**self.config, "patch_size": rung.patch_size},
+            tree=self.tree, device=rung.device, stitch=rung.stitch, tile_batch=rung.tile_batch,
+            progress=progress, cancelled=cancelled, whole=not restorer.streams, choose_layout=True,
+        ):  # fmt: skip
+            restorer.add(slab)
+        return restorer.result()
+
+    def _too_small(self, error: BaseException) -> ResourceError:
+        """The sentence after the last rung."""
+        if isinstance(error, ResourceError):
+            return error
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.device.type != "cpu" and isinstance(error, torch.OutOfMemoryError):
+            return ResourceError(
+                f"the memory of {self.device} is too small for this image; use the device cpu, or crop the image.",
+                hint=str(error).split(". ")[0],
+            )
+        return ResourceError("this machine's memory is too small for this image; crop it, or close other programs.")
 
 
 def _frames(volumes: Sequence[Volume]) -> int | None:

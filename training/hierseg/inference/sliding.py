@@ -98,6 +98,7 @@ def slabs(
     device: torch.device | str | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    stitch: torch.device | str | None = None,
     tile_batch: int | None = None,
     whole: bool = False,
     choose_layout: bool = False,
@@ -113,6 +114,7 @@ def slabs(
         device: where to compute; where the model's weights lie if None.
         progress: called with ``("network", fraction done)``.
         cancelled: asked before each batch of tiles.
+        stitch: where tiles are joined; ``device`` if None.
         tile_batch: tiles in one forward pass; chosen by device and dimensions if None.
         whole: one slab, of all planes.
         choose_layout: on the CPU, let :mod:`~hierseg.inference.layout` choose how the model's weights lie in memory; not
@@ -136,10 +138,11 @@ def slabs(
     groups = _joined(groups, 16) if spatial_dims == 2 else groups
     if whole:
         groups = [[place for group in groups for place in group]]
-    window = _Window(known, padded, axis, max(_reach(group, axis) for group in groups), device)
-    image = _pad(torch.as_tensor(array, dtype=torch.float32, device=device), patch)
+    stitch = device if stitch is None else torch.device(stitch)
+    window = _Window(known, padded, axis, max(_reach(group, axis) for group in groups), stitch)
+    image = _pad(torch.as_tensor(array, dtype=torch.float32, device=stitch), patch)
     batch = tile_batch or _default_batch(device, spatial_dims)
-    weight = _gaussian(patch).to(device)
+    weight = _gaussian(patch).to(stitch)
     sums = torch.tensor(top_membership(known), dtype=torch.float32, device=device)
     count, done = sum(map(len, groups)), 0
     was_training = model.training
@@ -155,8 +158,9 @@ def slabs(
                     raise Cancelled
                 places = group[begin : begin + batch]
                 with _inference():
-                    inputs = torch.stack([image[(slice(None), *place)] for place in places])
-                    window.add(places, *_forward(model, inputs, spatial_dims, sums, form), weight)
+                    inputs = torch.stack([image[(slice(None), *place)] for place in places]).to(device)
+                    top, fine = _forward(model, inputs, spatial_dims, sums, form)
+                    window.add(places, top.to(stitch), fine.to(stitch), weight)
                 done += len(places)
                 if progress is not None:
                     progress("network", done / count)
