@@ -29,6 +29,8 @@ from hierseg.labeltree import LabelTree
 
 Progress = Callable[[str, float], None]
 
+_PLANES_2D = 16
+
 
 class Cancelled(Exception):  # noqa: N818 -- no error: the caller asked for it
     """The caller's ``cancelled`` returned True; nothing was produced."""
@@ -127,39 +129,29 @@ def slabs(
     """
     known: LabelTree = cast("LabelTree", model.tree) if tree is None else tree
     device = _device(model) if device is None else torch.device(device)
-    spatial_dims = int(config.get("spatial_dims", 3))
-    size = tuple(int(extent) for extent in array.shape[1:])
-    patch = _patch(config, size, spatial_dims, int(getattr(model, "divisor", 16)))
-    overlap = float(config.get("overlap", 0.5))
-    axis = 2 if spatial_dims == 2 else max(range(3), key=lambda index: (size[index], -index))
-    padded = tuple(max(extent, edge) for extent, edge in zip(size, patch, strict=True))
-    groups = _tiles_along(axis, padded, patch, overlap)
-    # A 2D network's planes are complete one by one: some are gathered, so that few slabs have to be restored.
-    groups = _joined(groups, 16) if spatial_dims == 2 else groups
-    if whole:
-        groups = [[place for group in groups for place in group]]
     stitch = device if stitch is None else torch.device(stitch)
-    window = _Window(known, padded, axis, max(_reach(group, axis) for group in groups), stitch)
-    image = _pad(torch.as_tensor(array, dtype=torch.float32, device=stitch), patch)
-    batch = tile_batch or _default_batch(device, spatial_dims)
-    weight = _gaussian(patch).to(stitch)
+    size = tuple(int(extent) for extent in array.shape[1:])
+    plan = _plan(model, config, size, device, tile_batch, whole)
+    window = _Window(known, plan, stitch)
+    image = _pad(torch.as_tensor(array, dtype=torch.float32, device=stitch), plan.patch)
+    weight = _gaussian(plan.patch).to(stitch)
     sums = torch.tensor(top_membership(known), dtype=torch.float32, device=device)
-    count, done = sum(map(len, groups)), 0
-    was_training = model.training
+    count, done = sum(map(len, plan.groups)), 0
     form = torch.contiguous_format
     if choose_layout and device.type == "cpu":
-        tile = (min(batch, len(groups[0])), image.shape[0], *patch[:spatial_dims])
-        form = layout.memory_format(layout.choose(model, tile, count // batch), spatial_dims)
-    for number, group in enumerate(groups):
+        tile = (min(plan.batch, len(plan.groups[0])), image.shape[0], *plan.patch[: plan.spatial_dims])
+        form = layout.memory_format(layout.choose(model, tile, count // plan.batch), plan.spatial_dims)
+    was_training = model.training
+    for group, stop in zip(plan.groups, plan.stops, strict=True):
         model.eval()
         try:
-            for begin in range(0, len(group), batch):
+            for begin in range(0, len(group), plan.batch):
                 if cancelled is not None and cancelled():
                     raise Cancelled
-                places = group[begin : begin + batch]
+                places = group[begin : begin + plan.batch]
                 with _inference():
                     inputs = torch.stack([image[(slice(None), *place)] for place in places]).to(device)
-                    top, fine = _forward(model, inputs, spatial_dims, sums, form)
+                    top, fine = _forward(model, inputs, plan.spatial_dims, sums, form)
                     window.add(places, top.to(stitch), fine.to(stitch), weight)
                 done += len(places)
                 if progress is not None:
@@ -167,12 +159,56 @@ def slabs(
         finally:
             # Between two slabs the caller has the model as it was.
             model.train(was_training)
-        stop = groups[number + 1][0][axis].start if number + 1 < len(groups) else padded[axis]
         slab = window.complete(stop, size)
         if slab is not None:
             yield slab
-        if stop < size[axis]:
+        if stop < size[plan.axis]:
             window.advance(stop)
+
+
+class _Plan(NamedTuple):
+    """Which tiles there are, in which order.
+
+    Attributes:
+        spatial_dims: of the network.
+        axis: slabs follow each other along it.
+        size: of the image, padded to at least one tile.
+        patch: a tile's edges, ``(x, y, z)``.
+        batch: tiles in one forward pass.
+        groups: the tiles that complete one slab each.
+        stops: the plane after the last one that each group completes.
+    """
+
+    spatial_dims: int
+    axis: int
+    size: tuple[int, int, int]
+    patch: tuple[int, int, int]
+    batch: int
+    groups: list[list[tuple[slice, ...]]]
+    stops: list[int]
+
+
+def _plan(
+    model: nn.Module,
+    config: Mapping[str, Any],
+    size: Sequence[int],
+    device: torch.device,
+    tile_batch: int | None,
+    whole: bool,
+) -> _Plan:
+    spatial_dims = int(config.get("spatial_dims", 3))
+    patch = _patch(config, size, spatial_dims, int(getattr(model, "divisor", 16)))
+    x, y, z = (max(extent, edge) for extent, edge in zip(size, patch, strict=True))
+    axis = 2 if spatial_dims == 2 else max(range(3), key=lambda index: (size[index], -index))
+    groups = _tiles_along(axis, (x, y, z), patch, float(config.get("overlap", 0.5)))
+    # A 2D network's planes are complete one by one: some are gathered, so that few slabs have to be restored.
+    groups = _joined(groups, _PLANES_2D) if spatial_dims == 2 else groups
+    if whole:
+        groups = [[place for group in groups for place in group]]
+    stops = [*(group[0][axis].start for group in groups[1:]), (x, y, z)[axis]]
+    return _Plan(
+        spatial_dims, axis, (x, y, z), patch, tile_batch or _default_batch(device, spatial_dims), groups, stops
+    )
 
 
 class _Window:
@@ -181,12 +217,12 @@ class _Window:
     Plane ``base - 1`` of the grid, the last one handed on, comes first: interpolation between planes needs it.
     """
 
-    def __init__(self, tree: LabelTree, size: Sequence[int], axis: int, depth: int, device: torch.device) -> None:
-        shape = list(size)
-        shape[axis] = depth + 1
+    def __init__(self, tree: LabelTree, plan: _Plan, device: torch.device) -> None:
+        shape = list(plan.size)
+        shape[plan.axis] = max(_reach(group, plan.axis) for group in plan.groups) + 1
         rows = len(tree.top_level) + len(tree.leaves) + 1
-        _check_memory(rows * math.prod(shape) * 4 + math.prod(size) * 12, device)
-        self.axis, self.base = axis, 0
+        _check_memory(rows * math.prod(shape) * 4 + math.prod(plan.size) * 12, device)
+        self.axis, self.base = plan.axis, 0
         self.total = torch.zeros(shape, device=device)
         self.superclass = torch.zeros((len(tree.top_level), *shape), device=device)
         self.leaf = torch.zeros((len(tree.leaves), *shape), device=device)
