@@ -60,6 +60,27 @@ def test_smaller_tiles_are_tried_and_told_and_the_result_is_the_same() -> None:
     assert max(int(np.prod(shape)) for shape in network.seen) <= 40_000, "what failed once is not tried again"
 
 
+def test_a_smaller_image_is_computed_as_usual_after_one_that_was_too_large() -> None:
+    small = Volume(VOLUME.array[:30, :30], np.eye(4))
+    network = Demanding(40_000)
+    predictor = Predictor(network, CONFIG, device="cpu")
+    alone = predictor.predict([small])
+    assert alone.notes == ()
+    assert predictor.predict([VOLUME]).notes != ()
+    network.seen.clear()
+    again = predictor.predict([small])
+    assert again.notes == ()
+    assert {shape[2:] for shape in network.seen} == {(32, 32, 32)}
+    np.testing.assert_array_equal(again.confidence, alone.confidence)
+
+
+def test_no_rung_repeats_the_one_before() -> None:
+    network = Demanding(10)
+    with pytest.raises(ResourceError):
+        Predictor(network, CONFIG, device="cpu").predict([VOLUME])
+    assert len(set(network.seen)) == len(network.seen) == 2
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 def test_where_nothing_helps_a_sentence_says_so(error: type[Exception]) -> None:
     with pytest.raises(ResourceError, match="memory is too small for this image"):
@@ -85,7 +106,7 @@ def test_an_image_that_does_not_fit_by_estimate_goes_down_the_ladder_too(monkeyp
 
 
 def test_on_a_graphics_card() -> None:
-    rungs = ladder(torch.device("cuda"), {"patch_size": [128, 128, 64]}, 16)
+    rungs = ladder(torch.device("cuda"), {"patch_size": [128, 128, 64]}, 16, 4)
     assert [(str(rung.device), str(rung.stitch), rung.tile_batch, rung.patch_size) for rung in rungs] == [
         ("cuda", "cuda", None, (128, 128, 64)),
         ("cuda", "cpu", None, (128, 128, 64)),

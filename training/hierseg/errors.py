@@ -94,3 +94,14 @@ class WorkerError(HiersegError):
 
 class ResourceError(HiersegError):
     """A shipped resource, an optional package or a system library is missing."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was lacking, the computer's or a graphics card's; also behind an error that tells of it."""
+    if isinstance(error, HiersegError):
+        return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+    # By name: this module does not import torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)

@@ -35,13 +35,14 @@ class Rung:
     sentence: str = ""
 
 
-def ladder(device: torch.device, config: Mapping[str, Any], divisor: int) -> list[Rung]:
+def ladder(device: torch.device, config: Mapping[str, Any], divisor: int, tile_batch: int) -> list[Rung]:
     """The usual way, and below it what is tried instead, one after the other.
 
     Args:
         device: where prediction is wanted.
         config: with ``patch_size``.
         divisor: a tile's edges are multiples of it.
+        tile_batch: how many tiles the device usually takes at once.
     """
     patch = tuple(int(edge) for edge in config["patch_size"])
     name = "The graphics card's memory" if device.type != "cpu" else "The computer's memory"
@@ -53,7 +54,8 @@ def ladder(device: torch.device, config: Mapping[str, Any], divisor: int) -> lis
 
     if device.type != "cpu":
         lower("tiles are joined in the computer's memory", stitch=_CPU)
-    lower("one tile is computed at a time", tile_batch=1)
+    if tile_batch > 1:
+        lower("one tile is computed at a time", tile_batch=1)
     small = tuple(_half(edge, divisor) for edge in patch)
     while small != rungs[-1].patch_size:
         lower("smaller tiles are computed, which may change the result a little", patch_size=small)
@@ -61,14 +63,6 @@ def ladder(device: torch.device, config: Mapping[str, Any], divisor: int) -> lis
     if device.type != "cpu":
         lower("it is computed on the processor", device=_CPU, patch_size=patch)
     return rungs
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was lacking: the graphics card's, or the computer's."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
 
 
 def _half(edge: int, divisor: int) -> int:

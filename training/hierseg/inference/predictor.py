@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ import torch
 from torch import nn
 
 from hierseg.data.preprocess import Prepared, Preprocessor
-from hierseg.errors import ConfigError, ImageError, ResourceError
+from hierseg.errors import ConfigError, ImageError, ResourceError, is_out_of_memory
 from hierseg.imageio import Volume
-from hierseg.inference.ladder import Rung, is_out_of_memory, ladder
+from hierseg.inference.ladder import Rung, ladder
 from hierseg.inference.restore import Restored, Restorer
-from hierseg.inference.sliding import Progress, slabs
+from hierseg.inference.sliding import Progress, default_batch, slabs
 from hierseg.labeltree import LabelTree
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Predictor:
             self.id = bundle_or_model.id
         self.model = self.model.to(self.device).eval()
         self.preprocessor = Preprocessor(self.config, self.device)
-        self._rung = 0
+        self._failed = 0, 0
 
     def predict(
         self,
@@ -197,13 +198,15 @@ class Predictor:
         if progress is not None:
             progress("preprocess", 1.0)
         began = time.perf_counter()
-        rungs = ladder(self.device, self.config, int(getattr(self.model, "divisor", 16)))
+        batch = default_batch(self.device, int(self.config.get("spatial_dims", 3)))
+        rungs = ladder(self.device, self.config, int(getattr(self.model, "divisor", 16)), batch)
         said: list[str] = []
-        for number in range(min(self._rung, len(rungs) - 1), len(rungs)):
+        voxels = max(prepared.array[0].size, math.prod(prepared.source.shape))
+        # What did not fit once is not tried again with an image as large; a smaller one may fit.
+        lowest, failed = self._failed
+        for number in range(lowest if voxels >= failed else 0, len(rungs)):
             try:
                 result = self._computed(prepared, rungs[number], progress, cancelled, decode, thresholds)
-                # What did not fit once is not tried again and again; the next predictor begins at the top.
-                self._rung = number
                 said = [rungs[number].sentence] if rungs[number].sentence else []
                 break
             except (MemoryError, RuntimeError, ResourceError) as error:
@@ -211,6 +214,7 @@ class Predictor:
                     raise
                 if number + 1 == len(rungs):
                     raise self._too_small(error) from error
+                self._failed = number + 1, voxels
             # After the except clause, which would keep the failed attempt's arrays alive.
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -206,9 +206,7 @@ def _plan(
     if whole:
         groups = [[place for group in groups for place in group]]
     stops = [*(group[0][axis].start for group in groups[1:]), (x, y, z)[axis]]
-    return _Plan(
-        spatial_dims, axis, (x, y, z), patch, tile_batch or _default_batch(device, spatial_dims), groups, stops
-    )
+    return _Plan(spatial_dims, axis, (x, y, z), patch, tile_batch or default_batch(device, spatial_dims), groups, stops)
 
 
 class _Window:
@@ -374,7 +372,8 @@ def _free_memory() -> int | None:
         return None
 
 
-def _default_batch(device: torch.device, spatial_dims: int) -> int:
+def default_batch(device: torch.device, spatial_dims: int) -> int:
+    """How many tiles a device takes at once if nobody says otherwise."""
     return (32 if spatial_dims == 2 else 4) if device.type == "cuda" else (4 if spatial_dims == 2 else 1)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 import hierseg
 from hierseg.courtesy import predicting
-from hierseg.errors import HiersegError, WorkerError, code_of
+from hierseg.errors import HiersegError, WorkerError, code_of, is_out_of_memory
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message
 from hierseg.worker.store import MissingContentError, Store
 
@@ -116,7 +116,7 @@ class Tasks:
             job.check()
             self._by_type[job.message.type](job)
         except Exception as error:  # noqa: BLE001 - the boundary: whatever goes wrong is told to the client
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 self._warm.clear()
                 _empty_device_cache()
             if job.cancelled.is_set() and not isinstance(error, MemoryError):
@@ -281,10 +281,10 @@ def _error_fields(error: BaseException) -> dict[str, Any]:
         return {"kind": "Canceled", "sentence": error.sentence, "hint": "", "traceback": ""}
     if isinstance(error, HiersegError):
         # Where the sentence is better than ours, the cause still decides what it is: memory is a kind of its own.
-        kind = "OutOfMemory" if _is_out_of_memory(error) else error.kind
+        kind = "OutOfMemory" if is_out_of_memory(error) else error.kind
         return {"kind": kind, "sentence": error.sentence, "hint": error.hint, "traceback": ""}
     trace = "".join(traceback.format_exception(error))
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         where = "The graphics card" if "cuda" in str(error).lower() else "The computer"
         hint = "Choose a smaller region or the CPU, or close other programs that use memory, and try again."
         return {"kind": "OutOfMemory", "sentence": f"{where} ran out of memory.", "hint": hint, "traceback": trace}
@@ -334,15 +334,6 @@ def _version(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, HiersegError):
-        return error.__cause__ is not None and _is_out_of_memory(error.__cause__)
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
 def _empty_device_cache() -> None:
