@@ -1,7 +1,7 @@
 """How a network's arrays lie in memory on the CPU: channels first or channels last, whichever is faster here.
 
 Which is faster depends on the network and the processor (instance normalization, for one, knows no channels-last form),
-so it is measured once with a tile of the real size, and remembered in the user's folder.  Results are the same but for
+so it is measured once, with tiles of half the edges, and remembered in the user's folder.  Results are the same but for
 rounding.  ``HIERSEG_LAYOUT`` in the environment decides instead: ``channels_first`` or ``channels_last``.
 """
 
@@ -58,7 +58,11 @@ def choose(model: nn.Module, shape: Sequence[int], tiles: int) -> str:
     if known not in (CHANNELS_FIRST, CHANNELS_LAST):
         known = CHANNELS_FIRST
         if tiles >= LEAST_TILES:
-            known = _measured(model, shape)
+            # An eighth of a tile's work: all runs together take about as long as one tile.
+            divisor = int(getattr(model, "divisor", 16))
+            known = _measured(
+                model, [*shape[:2], *(max(divisor, edge // 2 // divisor * divisor) for edge in shape[2:])]
+            )
             _remember(path, key, known)
     model.to(memory_format=memory_format(known, len(shape) - 2))  # type: ignore[call-overload]
     return known
