@@ -8,6 +8,7 @@ longest time in which the event loop did not run, whoever held it.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType
@@ -64,6 +65,7 @@ class Watch:
         self._short: dict[Any, int] = {}
         self._within = 0
         self._starts = 0
+        self._thread = threading.get_ident()
         self._seen: set[Any] = set()
 
     def __enter__(self) -> Watch:  # noqa: PYI034
@@ -94,6 +96,8 @@ class Watch:
     def _start(self, code: Any, _offset: int) -> Any:
         if not any(part in code.co_filename for part in OURS):
             return sys.monitoring.DISABLE
+        if threading.get_ident() != self._thread:
+            return None
         if code not in self._seen:
             self._seen.add(code)
             events = sys.monitoring.events
@@ -119,6 +123,8 @@ class Watch:
                 self.entries.append(entry)
 
     def _call(self, code: Any, offset: int, called: Any, _first: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return None
         # Watching costs as much as a short call does: where calls were short, nobody looks any more.
         if isinstance(called, FunctionType | MethodType) or self._short.get((code, offset), 0) >= _ENOUGH:
             return sys.monitoring.DISABLE
@@ -128,6 +134,8 @@ class Watch:
         return None
 
     def _c_return(self, code: Any, offset: int, called: Any, _first: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return
         begin, starts, excepted = self._calls.pop((code, offset), (0.0, 0, False))
         self._within -= excepted
         took = time.thread_time() - begin
