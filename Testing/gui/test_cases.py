@@ -24,7 +24,7 @@ from HierSubclassSegLib.scene import annotation, geometry, labelmaps, nifti, ope
 from HierSubclassSegLib.scene.open_case import OpenCase
 from HierSubclassSegLib.scene.status import Status
 from HierSubclassSegLib.scene.ticks import finish
-from standins.panels import open_panel
+from standins.panels import dark_application, light_share, open_panel
 from standins.slicer_app import dialogs
 
 SHAPE = (24, 20, 16)
@@ -351,34 +351,17 @@ def test_a_scene_that_closes_stops_a_load(work: Any, page: AnnotatePage, app_sce
 
 
 def test_the_picture_in_dark(dataset: Dataset, app_scene: Any, wait_for: Any, screenshot: Callable[..., Path]) -> None:
-    app = slicer.app
-    before, style = qt.QPalette(app.palette()), app.style().objectName
-    app.setStyle("Fusion")
-    dark = qt.QPalette()
-    for role, shade in (
-        (qt.QPalette.Window, 50),
-        (qt.QPalette.Base, 35),
-        (qt.QPalette.AlternateBase, 45),
-        (qt.QPalette.Button, 60),
-        (qt.QPalette.WindowText, 235),
-        (qt.QPalette.Text, 235),
-        (qt.QPalette.ButtonText, 235),
-        (qt.QPalette.PlaceholderText, 150),
-    ):
-        dark.setColor(role, qt.QColor(shade, shade, shade))
-    app.setPalette(dark)
-    widget = open_panel()
-    try:
-        widget.panel.show(widget.panel.annotate)
-        page = widget.panel.annotate.page
-        page.cases.open_folder(str(dataset.folder))
-        page.cases.open_case("case-a")
-        wait_for(lambda: "aved: coarse" in page.export.summary.text)
-        page.cases.message.say("The dataset folder cannot be changed: free space, and try again.", error=True)
-        page.export.about.checked = True
-        widget.parent.resize(400, 900)
-        assert screenshot(widget.parent, "dark").stat().st_size > 1000
-    finally:
-        widget.cleanup()
-        app.setPalette(before)
-        app.setStyle(style)
+    with dark_application():
+        widget = open_panel()
+        try:
+            widget.panel.show(widget.panel.annotate)
+            page = widget.panel.annotate.page
+            page.cases.open_folder(str(dataset.folder))
+            page.cases.open_case("case-a")
+            wait_for(lambda: "aved: coarse" in page.export.summary.text)
+            page.cases.message.say("The dataset folder cannot be changed: free space, and try again.", error=True)
+            page.export.about.checked = True
+            widget.parent.resize(400, 900)
+            assert light_share(screenshot(widget.parent, "dark")) < 0.3
+        finally:
+            widget.cleanup()

@@ -18,7 +18,7 @@ from hierseg.resources import models_folder
 from HierSubclassSegLib.compute import models
 from HierSubclassSegLib.gui.segment_page import SegmentPage
 from HierSubclassSegLib.scene import geometry, prediction
-from standins.panels import open_panel, visible_controls
+from standins.panels import dark_application, light_share, open_panel, visible_controls
 from standins.slicer_app import dialogs
 from standins.tiny_bundle import write_tiny_bundle
 
@@ -194,36 +194,17 @@ def test_the_module_file_imports_nothing_that_may_be_missing() -> None:
 
 
 def test_the_picture_in_dark(app_scene: Any, volume: Any, screenshot: Callable[..., Path], wait_for: Any) -> None:
-    app = slicer.app
-    before = qt.QPalette(app.palette())
-    style = app.style().objectName
-    app.setStyle("Fusion")
-    dark = qt.QPalette()
-    for role, color in (
-        (qt.QPalette.Window, 50),
-        (qt.QPalette.Base, 35),
-        (qt.QPalette.AlternateBase, 45),
-        (qt.QPalette.Button, 60),
-        (qt.QPalette.WindowText, 235),
-        (qt.QPalette.Text, 235),
-        (qt.QPalette.ButtonText, 235),
-        (qt.QPalette.PlaceholderText, 150),
-    ):
-        dark.setColor(role, qt.QColor(color, color, color))
-    app.setPalette(dark)
-    widget = open_panel()
-    try:
-        node = labelled(volume)
-        widget.panel.segment_page.result.setCurrentNode(node)
-        wait_for(lambda: widget.panel.segment_page.hierarchy.rows.items["thalamus"].text(1) != "")
-        widget.panel.segment_page.segment.message.say("The worker was ended by SIGKILL; start again.", error=True)
-        widget.parent.resize(400, 900)
-        picture = screenshot(widget.parent, "dark")
-        assert picture.stat().st_size > 1000
-    finally:
-        widget.cleanup()
-        app.setPalette(before)
-        app.setStyle(style)
+    with dark_application():
+        widget = open_panel()
+        try:
+            node = labelled(volume)
+            widget.panel.segment_page.result.setCurrentNode(node)
+            wait_for(lambda: widget.panel.segment_page.hierarchy.rows.items["thalamus"].text(1) != "")
+            widget.panel.segment_page.segment.message.say("The worker was ended by SIGKILL; start again.", error=True)
+            widget.parent.resize(400, 900)
+            assert light_share(screenshot(widget.parent, "dark")) < 0.3
+        finally:
+            widget.cleanup()
 
 
 def test_a_sentence_stays_readable_when_the_application_turns_dark(app_scene: Any) -> None:

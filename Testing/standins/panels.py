@@ -2,7 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+
+@contextmanager
+def dark_application() -> Iterator[None]:
+    """An application with dark colors, as Slicer has in its dark style."""
+    import qt
+    import slicer
+
+    app = slicer.app
+    before, style = qt.QPalette(app.palette()), app.style().objectName
+    app.setStyle("Fusion")
+    dark = qt.QPalette()
+    for role, shade in (
+        (qt.QPalette.Window, 50),
+        (qt.QPalette.Base, 35),
+        (qt.QPalette.AlternateBase, 45),
+        (qt.QPalette.Button, 60),
+        (qt.QPalette.WindowText, 235),
+        (qt.QPalette.Text, 235),
+        (qt.QPalette.ButtonText, 235),
+        (qt.QPalette.PlaceholderText, 150),
+    ):
+        dark.setColor(role, qt.QColor(shade, shade, shade))
+    app.setPalette(dark)
+    try:
+        yield
+    finally:
+        app.setPalette(before)
+        app.setStyle(style)
+
+
+def light_share(picture: Path) -> float:
+    """The share of a picture's pixels that are lighter than a middle gray."""
+    import numpy as np
+    from PIL import Image
+
+    return float((np.asarray(Image.open(picture).convert("L")) > 128).mean())
 
 
 def open_panel(*, known: bool = True) -> Any:

@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from HierSubclassSegLib.gui import layouts
 from HierSubclassSegLib.gui.annotation_start import AnnotationStart
 from HierSubclassSegLib.gui.case_desk import CaseDesk
 from HierSubclassSegLib.gui.cases_section import CasesSection
@@ -127,9 +128,7 @@ class AnnotatePage:
 
     def _make_widgets(self) -> None:
         self.widget = qt.QWidget()
-        layout = qt.QVBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
+        layout = layouts.column(self.widget)
         self.selector.objectName = "annotationSelector"
         self.selector.nodeTypes = ["vtkMRMLSegmentationNode"]
         self.selector.addAttribute("vtkMRMLSegmentationNode", tree_store.ROLE, "annotation")

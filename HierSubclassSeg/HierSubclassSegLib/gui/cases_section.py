@@ -274,10 +274,7 @@ class CasesSection:
         self.next_button.toolTip = _("Open the next case that is not completed ({key})").format(key=NEXT_KEY)
         self.next_button.clicked.connect(lambda *_arguments: self.open_next())
         self.buttons = layouts.row(self.open_button, self.next_button)
-        self.bar = qt.QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.textVisible = False
-        self.bar.setMaximumHeight(8)
+        self.bar = layouts.thin_bar()
         self.bar.visible = False
         self.widget = qt.QWidget()
         column = layouts.column(self.widget, 4)

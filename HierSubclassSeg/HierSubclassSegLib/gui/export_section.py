@@ -240,10 +240,7 @@ class ExportSection:
         self.user.placeholderText = _("Annotated by")
         self.user.toolTip = _("Written into the dataset with the case; leave it empty to write nothing")
         self.options = layouts.row(self.group, self.user)
-        self.bar = qt.QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.textVisible = False
-        self.bar.setMaximumHeight(8)
+        self.bar = layouts.thin_bar()
         self.bar.visible = False
         self.widget = qt.QWidget()
         column = layouts.column(self.widget, 4)

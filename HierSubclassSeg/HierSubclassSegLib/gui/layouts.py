@@ -43,3 +43,12 @@ def combo(name: str) -> qt.QComboBox:
     box.minimumContentsLength = 8
     box.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
     return box
+
+
+def thin_bar() -> qt.QProgressBar:
+    """Progress as a thin line, 0 to 1000, without a number."""
+    bar = qt.QProgressBar()
+    bar.setRange(0, 1000)
+    bar.textVisible = False
+    bar.setMaximumHeight(8)
+    return bar

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from hierseg.errors import HiersegError
 from hierseg.labeltree import LabelTree, Node
+from HierSubclassSegLib.gui import layouts
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.gui.parameters import PanelParameters
 from HierSubclassSegLib.gui.refine_editor import RefineEditor
@@ -310,16 +311,11 @@ class RefineSection:
         self._question = OutsideQuestion(self.widget)
         self.slices = RefineSlices(self._refined)
         self.take_over = RefineTakeOver(self._take, self.slices.here)
-        column = qt.QVBoxLayout(self.widget)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
+        column = layouts.column(self.widget, 4)
         row = qt.QHBoxLayout()
         column.addLayout(row)
-        self.combo = qt.QComboBox()
-        self.combo.objectName = "superclassCombo"
+        self.combo = layouts.combo("superclassCombo")
         self.combo.toolTip = _("The structure whose subclasses are painted, inside it")
-        self.combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
-        self.combo.setMinimumContentsLength(8)
         self.combo.activated.connect(self._superclass_chosen)
         self.button = qt.QPushButton(_("Refine"))
         self.button.objectName = "refineButton"

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from hierseg.errors import HiersegError
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.gui import slice_views
+from HierSubclassSegLib.gui import layouts, slice_views
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.scene import marks, prediction, slices
 
@@ -138,9 +138,7 @@ class RefineSlices:
 
     def _make_widgets(self) -> None:
         self.widget = qt.QWidget()
-        column = qt.QVBoxLayout(self.widget)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
+        column = layouts.column(self.widget, 2)
         row = qt.QHBoxLayout()
         column.addLayout(row)
         self.view = qt.QComboBox()

@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from HierSubclassSegLib.gui import slice_views
+from HierSubclassSegLib.gui import layouts, slice_views
 from HierSubclassSegLib.scene import prediction
 from HierSubclassSegLib.scene.annotation import prediction_of
 from HierSubclassSegLib.scene.refine_takeover import Component, OneSlice, Scope
@@ -65,9 +65,7 @@ class RefineTakeOver:
     def _make_widgets(self) -> None:
         self.widget = qt.QWidget()
         self.widget.visible = False
-        column = qt.QVBoxLayout(self.widget)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
+        column = layouts.column(self.widget, 2)
         row = qt.QHBoxLayout()
         column.addLayout(row)
         self.scope = qt.QComboBox()

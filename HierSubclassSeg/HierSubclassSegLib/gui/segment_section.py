@@ -310,10 +310,7 @@ class SegmentSection:
         self.button.objectName = "applyButton"
         self.button.setMinimumHeight(32)
         self.button.clicked.connect(self.apply)
-        self.bar = qt.QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.textVisible = False
-        self.bar.setMaximumHeight(8)
+        self.bar = layouts.thin_bar()
         self.stage = qt.QLabel()
         self.stage.wordWrap = True
         self.message = Message()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from HierSubclassSegLib.compute.training import TrainingRun
+from HierSubclassSegLib.gui import layouts
 from HierSubclassSegLib.gui.column import Column
 from HierSubclassSegLib.gui.parameters import PanelParameters
 from HierSubclassSegLib.gui.train_run_section import TrainRunSection
@@ -37,9 +37,7 @@ class TrainPage:
         self.widget = Column()
         self.setup = TrainSetupSection(self._started, self._setup_changed, devices, self.widget.fit)
         self.runs = TrainRunSection(use_model, self.widget.fit)
-        layout = qt.QVBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
+        layout = layouts.column(self.widget)
         layout.addWidget(self.setup.widget)
         layout.addWidget(self.runs.widget)
         layout.addStretch(1)

@@ -17,7 +17,7 @@ from HierSubclassSegLib.compute import presets, runs
 from HierSubclassSegLib.compute.history import History
 from HierSubclassSegLib.compute.models import find_models
 from HierSubclassSegLib.compute.training import TrainingRun, TrainingStatus
-from HierSubclassSegLib.gui import train_texts, worker
+from HierSubclassSegLib.gui import layouts, train_texts, worker
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.gui.train_curve import TrainCurve
 from HierSubclassSegLib.gui.train_run_menu import TrainRunMenu
@@ -293,10 +293,7 @@ class TrainRunSection:
         top.addWidget(self.choice, 1)
         top.addWidget(self.menu.button)
         layout.addLayout(top)
-        self.bar = qt.QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.textVisible = False
-        self.bar.setMaximumHeight(8)
+        self.bar = layouts.thin_bar()
         self.stage = qt.QLabel()
         self.stop_button = self._button("stopTrainingButton", _("Stop and keep the best"), self.stop)
         self.go_on_button = self._button("resumeTrainingButton", _("Go on from the last checkpoint"), self.go_on)

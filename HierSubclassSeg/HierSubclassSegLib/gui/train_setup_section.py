@@ -15,7 +15,7 @@ from hierseg.errors import HiersegError
 from HierSubclassSegLib.compute import models, presets, runs
 from HierSubclassSegLib.compute.launch import train_command
 from HierSubclassSegLib.compute.training import TrainingRun
-from HierSubclassSegLib.gui import texts, train_texts, worker
+from HierSubclassSegLib.gui import layouts, texts, train_texts, worker
 from HierSubclassSegLib.gui.message import Message, note_label
 
 LOOK_MS = 300
@@ -218,9 +218,7 @@ class TrainSetupSection:
     def _make_widgets(self) -> None:
         self.message = Message()
         self.widget = qt.QWidget()
-        layout = qt.QVBoxLayout(self.widget)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout = layouts.column(self.widget, 4)
         form = qt.QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(qt.QFormLayout.ExpandingFieldsGrow)
