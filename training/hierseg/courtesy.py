@@ -22,6 +22,11 @@ _NICENESS = 10
 _WINDOWS_BELOW_NORMAL = 0x4000
 
 
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _folder() -> Path:
     return home() / "predicting"
 

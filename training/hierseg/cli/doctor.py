@@ -18,6 +18,7 @@ from typing import Any
 
 from hierseg import __version__, resources
 from hierseg.bundle import BundleProblem, list_bundles
+from hierseg.courtesy import usable_cores
 
 _GIB = 2**30
 _REQUIRED = {
@@ -139,7 +140,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _machine() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     advice = "" if cores > 1 else "training on one core is slow; close other programs, or train on another machine."
     yield Finding("cores", "ok" if cores > 1 else "limited", str(cores), advice)
     memory = _memory()

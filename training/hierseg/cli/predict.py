@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from hierseg.courtesy import usable_cores
 from hierseg.errors import BundleError, ConfigError, DatasetError, HiersegError, ImageError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def set_threads(threads: int | None = None) -> None:
 
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads is {threads}; give 1 or more.")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if threads is not None or not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(threads or max(1, cores - 1))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from hierseg.bundle import Bundle
+from hierseg.courtesy import usable_cores
 from hierseg.dataset import Case, Dataset
 from hierseg.engine.config import DEFAULT_NORMALIZATION, TrainConfig, read_config_file
 from hierseg.errors import ConfigError
@@ -184,7 +184,7 @@ def thread_count(threads: int | None) -> int:
         if threads < 1:
             raise ConfigError(f"--threads is {threads}; give 1 or more.")
         return threads
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     return max(1, usable - 1)
 
 

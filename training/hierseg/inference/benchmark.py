@@ -7,7 +7,6 @@ and is reported apart.
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from hierseg import __version__
+from hierseg.courtesy import usable_cores
 from hierseg.imageio import Volume, read_volume, write_volume
 from hierseg.inference.predictor import Predictor
 from hierseg.labeltree import LabelTree
@@ -108,7 +108,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def environment(device: torch.device | None = None, seed: int | None = None) -> dict[str, Any]:
     """What a timing depends on: machine, versions, threads, seed."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     gpu = torch.cuda.get_device_name(device) if device is not None and device.type == "cuda" else None
     return {
         "machine": {"system": platform.system(), "processor": _processor(), "cores": cores, "gpu": gpu},

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import hierseg
-from hierseg.courtesy import predicting
+from hierseg.courtesy import predicting, usable_cores
 from hierseg.errors import HiersegError, WorkerError, code_of, is_out_of_memory
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message
 from hierseg.worker.store import MissingContentError, Store
@@ -300,11 +300,6 @@ def _error_fields(error: BaseException) -> dict[str, Any]:
     sentence = f"The prediction stopped with an unexpected error ({type(error).__name__}: {error})."
     hint = "This is a fault of the program: please report it with the details below."
     return {"kind": "Unexpected", "sentence": sentence, "hint": hint, "traceback": trace}
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def leave_a_core() -> None:
