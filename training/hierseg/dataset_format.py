@@ -80,7 +80,7 @@ def read_content(folder: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DatasetError(
-            f"{folder}: there is no {DATASET_NAME} in this folder; give a dataset folder, or make one with 'hierseg import'."
+            f"{folder}: there is no {DATASET_NAME} in this folder; give a dataset folder, or make one by saving an annotation in Slicer."
         ) from None
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}); correct that line.") from error
@@ -101,7 +101,7 @@ def check_head(content: Mapping[str, Any], path: Path) -> None:
     version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise DatasetError(
-            f"{path}: format_version is {version!r}, this program reads {FORMAT_VERSION}; convert the dataset with 'hierseg import', or update."
+            f"{path}: format_version is {version!r}, this program reads {FORMAT_VERSION}; update this program, or export the cases again."
         )
     if not isinstance(content.get("name"), str) or not content["name"].strip():
         raise DatasetError(f"{path}: 'name' is {content.get('name')!r}; give the dataset a name.")

@@ -166,7 +166,7 @@ def header_of(path: Path, content: bytes | bytearray) -> tuple[tuple[int, ...], 
 def _header(path: Path, content: bytes | bytearray) -> tuple[tuple[int, ...], np.dtype, int, float, float]:
     order = _order(content)
     if order is None or content[344:347] != b"n+1":
-        raise ImageError(f"{path}: this is not a NIfTI-1 file; convert it with 'hierseg import'.")
+        raise ImageError(f"{path}: this is not a NIfTI-1 file; save it as .nii.gz from Slicer.")
     count, *shape = struct.unpack_from(order + "8h", content, 40)
     shape = shape[: max(count, 0)]
     while len(shape) > 3 and shape[-1] == 1:
