@@ -51,7 +51,7 @@ def dataset(tmp_path: Path, tree: LabelTree) -> Dataset:
         if node is not None:
             labels[4:12, 4:12, 4:12] = tree.node(node).value
         if case_id == "case-b":
-            labels[labels == tree.unlabelled] = labelmaps.background_of(tree).value
+            labels[labels == tree.unlabelled] = tree.background.value
         made.save_case(
             case_id,
             [partial(nifti.write_nifti, array=image, affine=np.eye(4))],

@@ -83,7 +83,7 @@ def test_what_counts_as_background(row, expected):
     tree = LabelTree.from_dict(
         {"format_version": 1, "name": "t", "unlabelled": 255, "nodes": [row, {"name": "x", "value": 1}]}
     )
-    found = labelmaps.background_of(tree)
+    found = tree.background
     assert (found.name if found else None) == expected
 
 

@@ -215,12 +215,12 @@ def test_every_shipped_tree_goes_through_a_file(scene, make_volume, repository, 
     labels = np.resize([*tree.values, tree.unlabelled], SHAPE).astype(tree.dtype)
     node = prediction.create_prediction([volume], tree, labels, bundle_id="b@1")
     colors = [segment.GetColor() for _, segment in tree_store.segments(node)]
-    assert len(colors) == len(tree.nodes) - (labelmaps.background_of(tree) is not None)
+    assert len(colors) == len(tree.nodes) - (tree.background is not None)
     storage.save_segmentation(node, tmp_path / "a.seg.nrrd")
     again = storage.load_segmentation(scene, tmp_path / "a.seg.nrrd", volume)
     assert tree_store.read_tree(again) == tree
     assert tags_of(again) == tags_of(node)
     np.testing.assert_allclose([segment.GetColor() for _, segment in tree_store.segments(again)], colors, atol=1e-4)
-    background = labelmaps.background_of(tree)
+    background = tree.background
     expected = np.where(labels == background.value, tree.unlabelled, labels) if background else labels
     np.testing.assert_array_equal(reading.read(again, tree, annotation.reference_grid(node)), expected)

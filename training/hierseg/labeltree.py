@@ -195,6 +195,16 @@ class LabelTree:
 
     # -- walking ------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def background(self) -> Node | None:
+        """The top-level leaf that means background, by its name, an alias or DICOM's code; None in a tree without one."""
+        for node in self.top_level:
+            names = {name.casefold() for name in (node.name, *node.aliases)}
+            coded = node.terminology.get("type", ("", "", ""))[:2] == ("DCM", "125040")
+            if self.is_leaf(node) and (coded or "background" in names):
+                return node
+        return None
+
     def node(self, key: Node | str) -> Node:
         """The node of that name or path.
 

@@ -19,7 +19,7 @@ from hierseg.dataset import Case, Dataset
 from hierseg.errors import ImageError
 from hierseg.labeltree import LabelTree
 from hierseg.resources import home
-from HierSubclassSegLib.scene import labelmaps, nifti
+from HierSubclassSegLib.scene import nifti
 from HierSubclassSegLib.scene.ticks import Steps
 
 # Enough of a NIfTI-1 file for its header.
@@ -52,7 +52,7 @@ class Share:
 
 def share_of(tree: LabelTree, counts: np.ndarray, voxel_ml: float) -> Share:
     """The share from the number of voxels of each value."""
-    background = labelmaps.background_of(tree)
+    background = tree.background
     fine = sum(int(counts[node.value]) for node in tree.leaves if node is not background)
     coarse = sum(int(counts[node.value]) for node in tree.nodes if not tree.is_leaf(node))
     known = int(counts[background.value]) if background is not None else 0

@@ -29,7 +29,6 @@ from HierSubclassSegLib.scene import (
     annotation,
     case_state,
     geometry,
-    labelmaps,
     marks,
     nifti,
     prediction,
@@ -279,7 +278,7 @@ def _aside(path: Path, array: np.ndarray, grid: geometry.Grid, name: str) -> Ste
 
 def fill_complete(tree: LabelTree, labels: np.ndarray, complete: Sequence[Mapping[str, Any]]) -> None:
     """Make what nothing is known of background, in slices where everything is annotated; in place."""
-    background = labelmaps.background_of(tree)
+    background = tree.background
     if background is None:
         return
     for entry in complete:

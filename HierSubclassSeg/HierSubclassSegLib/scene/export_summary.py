@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from HierSubclassSegLib.scene import annotation, export, geometry, labelmaps
+from HierSubclassSegLib.scene import annotation, export, geometry
 from HierSubclassSegLib.scene.ticks import Steps, finish
 
 
@@ -114,7 +114,7 @@ def summary_steps(
                 )
             )
     leaves = counts[:, tree.leaf_values].sum(axis=1)
-    background = labelmaps.background_of(tree)
+    background = tree.background
     known = counts[:, background.value] if background is not None else np.zeros(len(counts), dtype=np.int64)
     inner = counts[:, [node.value for node in tree.nodes if not tree.is_leaf(node)]].sum(axis=1)
     nothing = counts[:, tree.unlabelled]

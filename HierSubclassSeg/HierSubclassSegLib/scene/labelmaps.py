@@ -25,16 +25,6 @@ _GROUPS_AT_ONCE = 32
 _PLANES = 8
 
 
-def background_of(tree: LabelTree) -> Node | None:
-    """The top-level leaf that means background, by its name, an alias or DICOM's code; None in a tree without one."""
-    for node in tree.top_level:
-        names = {name.casefold() for name in (node.name, *node.aliases)}
-        coded = node.terminology.get("type", ("", "", ""))[:2] == ("DCM", "125040")
-        if tree.is_leaf(node) and (coded or "background" in names):
-            return node
-    return None
-
-
 def depth_first(tree: LabelTree) -> Iterator[Node]:
     """The nodes as one reads a tree: each followed by its children."""
 

@@ -73,7 +73,7 @@ def file_steps(segmentation_node: slicer.vtkMRMLSegmentationNode, folder: str | 
 
 def _level(tree: LabelTree, labels: np.ndarray, depth: int) -> np.ndarray:
     """The label map of a level, with 0 for nothing where 0 means nothing else."""
-    background = labelmaps.background_of(tree)
+    background = tree.background
     empty = 0 if 0 not in tree.values or (background is not None and background.value == 0) else tree.unlabelled
     level = labelmaps.level_map(tree, labels, depth)
     level[level == tree.unlabelled] = empty

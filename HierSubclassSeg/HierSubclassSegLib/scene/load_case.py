@@ -157,7 +157,7 @@ def _dress(node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, case: Case, la
         for segment_id in reading.ids_of(node, [tree.node(path)] if path in tree else []):
             tags.set_tag(node.GetSegmentation().GetSegment(segment_id), tags.ALGORITHM_NAME, str(name))
     prediction.style(node, tree)
-    background = labelmaps.background_of(tree)
+    background = tree.background
     if background is not None:
         for segment_id in reading.ids_of(node, [background]):
             node.GetDisplayNode().SetSegmentVisibility(segment_id, False)
@@ -165,7 +165,7 @@ def _dress(node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, case: Case, la
 
 def _without_implied(tree: LabelTree, case: Case, labels: np.ndarray) -> Steps[np.ndarray]:
     """The label map without the background that complete marks imply: a segment would only cover the image."""
-    background = labelmaps.background_of(tree)
+    background = tree.background
     implied: dict[int, set[int]] = {}
     for entry in case.slices_complete:
         if not entry.get("node"):

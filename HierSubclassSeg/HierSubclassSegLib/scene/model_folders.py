@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
-from HierSubclassSegLib.scene import annotation, labelmaps, lattice, layers, tags, tree_store
+from HierSubclassSegLib.scene import annotation, lattice, layers, tags, tree_store
 from HierSubclassSegLib.scene.ticks import Steps
 
 
@@ -26,7 +26,7 @@ def model_steps(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Steps[list
     tree = annotation.tree_of(segmentation_node)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(segmentation_node.GetScene())
     ids = tree_store.segments_by_path(segmentation_node, tree)
-    background = labelmaps.background_of(tree)
+    background = tree.background
     wanted = []
     for top in tree.top_level:
         branch = [ids[node.path] for node in (top, *tree.descendants(top)) if node.path in ids and node != background]

@@ -133,7 +133,7 @@ def _steps(
 ) -> Steps[slicer.vtkMRMLSegmentationNode]:
     volume = volume_nodes[0]
     scene = volume.GetScene()
-    background = labelmaps.background_of(tree)
+    background = tree.background
     leave_out = () if background is None else (background.name,)
     layers = yield from labelmaps.layer_steps(tree, labels, affine, superclass=superclass, leave_out=leave_out)
     image = None if confidence is None else (yield from _confidence_steps(confidence))
