@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hierseg import resources
+from hierseg.data.translation import coarsened
 from hierseg.dataset import Dataset
 from hierseg.errors import ConfigError, DatasetError
 from hierseg.imageio import read_volume
 from hierseg.labeltree import LabelTree
-from hierseg.phantoms.writing import PHANTOMS, Request, coarsened, draw_subject, make_phantom
+from hierseg.phantoms.writing import PHANTOMS, Request, draw_subject, make_phantom
 
 KINDS = sorted(PHANTOMS)
 SMALL = {"acdc": 40, "brats": 40, "brain": 40}

@@ -17,7 +17,7 @@ import errno
 import gzip
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 
 from hierseg.atomic import replacing
-from hierseg.errors import ImageError
+from hierseg.errors import ImageError, LabelTreeError
 from hierseg.itk import read_dicom_folder, read_itk, write_itk
 from hierseg.labeltree import LabelTree
 
@@ -184,8 +184,13 @@ def read_volume(path: str | Path) -> Volume:
     return Volume(array, affine, path, tuple(notes + more))
 
 
-def read_label(path: str | Path, tree: LabelTree) -> Volume:
+def read_label(path: str | Path, tree: LabelTree, *, values: Mapping[int, int] | None = None) -> Volume:
     """Read a label map and check every value against the tree; the array has the tree's integer type.
+
+    Args:
+        path: the file.
+        tree: what its values, or those of ``values``, mean.
+        values: what each number (0 or more) in the file is in the tree; None if the numbers are the tree's own.
 
     Raises:
         ImageError: as :func:`read_volume`, or a value is not an integer.
@@ -201,8 +206,20 @@ def read_label(path: str | Path, tree: LabelTree) -> Volume:
                 f"{path}: a label map holds whole numbers, this one holds {wrong:g}; give the label map, not an image or probabilities."
             )
         array = rounded.astype(np.int64)
-    tree.check_values(array, str(path))
-    return replace(volume, array=array.astype(tree.dtype))
+    if values is None:
+        tree.check_values(array, str(path))
+        return replace(volume, array=array.astype(tree.dtype))
+    present = np.unique(array).tolist()
+    foreign = [value for value in present if value not in values]
+    if foreign:
+        raise LabelTreeError(
+            f"{path}: label value {foreign[0]} is not in the data set's list of labels ({len(foreign)} such values); "
+            "correct the label map or the list."
+        )
+    table = np.zeros(max(present) + 1, dtype=tree.dtype)
+    for value in present:
+        table[value] = values[value]
+    return replace(volume, array=table[array])
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ SUBCOMMANDS = {
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
-_EXTRA_FOR_PACKAGE = ("torch", "monai", "safetensors", "nibabel", "SimpleITK", "yaml", "tensorboard", "scipy")
+_EXTRA_FOR_PACKAGE = ("torch", "monai", "safetensors", "nibabel", "SimpleITK", "yaml", "tensorboard", "scipy", "tqdm")
 
 
 def available() -> list[str]:

@@ -47,7 +47,8 @@ def find_tree(given: str) -> Path:
         LabelTreeError: there is neither.
     """
     path = Path(given)
-    if path.exists() or path.suffix or len(path.parts) > 1:
+    # A folder of that name, a data set for example, is no tree.
+    if path.is_file() or path.suffix or len(path.parts) > 1:
         return path
     try:
         return resources.path("label_trees", given)

@@ -37,3 +37,12 @@ def translate(labels: np.ndarray, source: LabelTree, target: LabelTree) -> np.nd
     """
     found: np.ndarray = translation_table(source, target)[labels]
     return found
+
+
+def coarsened(labels: np.ndarray, tree: LabelTree) -> np.ndarray:
+    """The label map with every voxel's top-level node, in the tree's own values and type; unlabelled stays so."""
+    table = np.arange(tree.top_value_table.size)
+    for node in tree.nodes:
+        table[node.value] = tree.top_of(node).value
+    result: np.ndarray = table[labels].astype(tree.dtype)
+    return result

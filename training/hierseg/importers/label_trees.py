@@ -126,8 +126,17 @@ def _from_nnunet(text: str) -> list[dict[str, Any]]:
     labels = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(labels, dict):
         raise LabelTreeError("nnU-Net's dataset.json has 'labels', an object of names and values; it is not there.")
+    return rows_of_labels(labels)
+
+
+def rows_of_labels(labels: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows for :func:`tree_of` from the "labels" of a ``dataset.json``, of nnU-Net or of the Decathlon.
+
+    Raises:
+        LabelTreeError: a value is none, or regions overlap.
+    """
     if labels and all(isinstance(value, str) for value in labels.values()):
-        return _from_mapping(json.dumps(labels))
+        return _rows_of_mapping(labels)
     sets: dict[str, frozenset[int]] = {}
     for label, value in labels.items():
         if label == "ignore":  # nnU-Net's word for what we call unlabelled
@@ -179,8 +188,12 @@ def _nest(sets: Mapping[str, frozenset[int]]) -> list[dict[str, Any]]:
 
 def _from_mapping(text: str) -> list[dict[str, Any]]:
     content = json.loads(text)
+    return _rows_of_mapping(content if isinstance(content, dict) else {})
+
+
+def _rows_of_mapping(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for key, value in content.items() if isinstance(content, dict) else ():
+    for key, value in content.items():
         number, label = (key, value) if isinstance(value, str) else (value, key)
         try:
             rows.append({"name": _clean(str(label)), "value": int(number)})

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from hierseg import resources
+from hierseg.data.translation import coarsened
 from hierseg.dataset import Dataset
 from hierseg.errors import ConfigError, DatasetError, HiersegError
 from hierseg.imageio import write_volume
@@ -151,15 +152,6 @@ def draw_subject(request: Request, index: int) -> list[Scan]:
     """The scans of subject ``index``: they depend on kind, seed, size, difficulty and index alone."""
     phantom = PHANTOMS[request.kind]
     return phantom.subject(_generator(request, index), index, request.size or phantom.default_size, request.difficulty)
-
-
-def coarsened(labels: np.ndarray, tree: LabelTree) -> np.ndarray:
-    """The label map with every voxel's top-level node, in the tree's own values and type."""
-    table = np.arange(tree.top_value_table.size)
-    for leaf in tree.leaves:
-        table[leaf.value] = tree.top_of(leaf).value
-    result: np.ndarray = table[labels].astype(tree.dtype)
-    return result
 
 
 def _generator(request: Request, *numbers: int) -> np.random.Generator:
