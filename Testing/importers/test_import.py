@@ -56,11 +56,8 @@ def test_fine_is_seeded_and_by_patient(acdc: Path, tmp_path: Path) -> None:
     run(acdc, tmp_path / "b", "--fine", "2", "--seed", "3")
     assert len(fine_groups(tmp_path / "a")) == 2
     assert fine_groups(tmp_path / "a") == fine_groups(tmp_path / "b")
-    others = []
-    for seed in range(4):
-        run(acdc, tmp_path / f"s{seed}", "--fine", "2", "--seed", str(seed))
-        others.append(frozenset(fine_groups(tmp_path / f"s{seed}")))
-    assert len(set(others)) > 1
+    run(acdc, tmp_path / "b", "--fine", "2", "--seed", "4")
+    assert fine_groups(tmp_path / "a") != fine_groups(tmp_path / "b")
 
 
 def test_fine_in_the_order_of_the_list(acdc: Path, tmp_path: Path) -> None:
@@ -145,7 +142,7 @@ def test_another_data_set_in_the_folder_is_refused(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of Unix")
 def test_killed_in_the_middle_then_run_again(tmp_path: Path) -> None:
-    number = 60
+    number = 24
     for index in range(number):
         brats_case(tmp_path / "in", index)
     out = tmp_path / "out"
