@@ -21,6 +21,7 @@ import numpy as np
 
 from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import geometry, labelmaps, layers, measures, prediction, session, tree_store, visibility
+from HierSubclassSegLib.ticks import Ticks
 
 TICK = 0.02
 
@@ -82,7 +83,9 @@ def _import_and_measure(shape: tuple[int, int, int], runs: int) -> dict[str, Any
     labels, confidence = blocks(tree, shape), np.full(shape, 0.75, np.float32)
     imports, recounts, depths, idles = [], [], [], []
     for _ in range(runs):
-        importing = prediction.PredictionImport([volume], tree, labels, None, confidence, bundle_id="benchmark@1")
+        importing = Ticks(
+            prediction.prediction_steps([volume], tree, labels, None, confidence, bundle_id="benchmark@1")
+        )
         imports.append(_ticks(lambda importing=importing: importing.step(TICK)))
         node = importing.result
         assert node is not None

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from HierSubclassSegLib.compute import prepare
-from HierSubclassSegLib.compute.prepare import ImageArray, copy_steps, own_copies
+from HierSubclassSegLib.compute.prepare import ImageArray, copy_steps
+from HierSubclassSegLib.ticks import finish
 
 
 def all_of(images: list[Any]) -> tuple[list[Any], list[float]]:
@@ -40,15 +41,15 @@ def test_copies_are_equal_and_the_callers_array_may_change(
 
 def test_views_and_reversed_axes() -> None:
     array = np.arange(4 * 5 * 6).reshape(4, 5, 6).transpose(2, 0, 1)[::-1, :, 1:4]
-    (copied,) = own_copies([ImageArray(array, np.eye(4), "head")])
+    (copied,) = finish(copy_steps([ImageArray(array, np.eye(4), "head")]))
     assert isinstance(copied, ImageArray)
     np.testing.assert_array_equal(copied.array, array)
     assert copied.name == "head"
 
 
 def test_a_copy_is_not_copied_again_and_paths_stay() -> None:
-    first = own_copies([(np.zeros((2, 2, 2)), np.eye(4)), "scan.nii.gz"])
-    again = own_copies(first)
+    first = finish(copy_steps([(np.zeros((2, 2, 2)), np.eye(4)), "scan.nii.gz"]))
+    again = finish(copy_steps(first))
     assert isinstance(first[0], ImageArray)
     assert again[0] is first[0]
     assert again[1] == Path("scan.nii.gz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from HierSubclassSegLib.compute.setup_plan import (
     install_packages,
     install_torch,
     make_plan,
+    why_failed,
     write_constraints,
 )
 
@@ -49,8 +51,36 @@ def test_without_the_extension_its_detection_runs_in_a_child(tmp_path: Path) -> 
     plan = make_plan(changed(NOTHING, graphics=("NVIDIA A100",)), constraints=constraints)
     detect, torch, _ = plan.steps
     assert detect.command[:4] == ("PythonSlicer", "-m", "pip", "install")
-    assert torch.command == ("PythonSlicer", "-m", "light_the_torch", "install", "-c", str(constraints), TORCH)
+    assert torch.command[-4:] == ("install", "-c", str(constraints), TORCH)
     assert "NVIDIA A100" in torch.title
+
+
+def test_a_failure_of_the_detection_is_a_failure_of_the_step(tmp_path: Path) -> None:
+    """light-the-torch 0.8.1, run with -m, drops pip's exit code; a package of that name stands in for it here."""
+    package = tmp_path / "light_the_torch"
+    package.mkdir()
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    said = "def main():\n    import sys\n    print(sys.argv[1:])\n    return 3\n"
+    (package / "__main__.py").write_text(f"{said}\n\nif __name__ == '__main__':\n    main()\n", encoding="utf-8")
+    _, torch, _ = make_plan(changed(NOTHING, python=sys.executable)).steps
+    done = subprocess.run(torch.command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.strip() == f"['install', '{TORCH}']"
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["WARNING: Retrying after ... Failed to establish a new connection", "TypeError: x"], "cannot be reached"),
+        (["ERROR: Exception:", "OSError: [Errno 28] No space left on device"], "the disk is full"),
+        (["ERROR: No matching distribution found for torch>=2.8"], "there is no torch 2.8 or newer"),
+        (["Collecting x", "ERROR: no such thing", "a last word"], "no such thing"),
+        (["a last word"], "a last word"),
+        ([], "exit code 7"),
+    ],
+)
+def test_why_an_installation_failed(lines: list[str], reason: str) -> None:
+    assert reason in why_failed(lines, 7)
 
 
 def test_a_broken_torch_is_removed_before_another_is_installed() -> None:

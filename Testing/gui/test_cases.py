@@ -23,7 +23,7 @@ from HierSubclassSegLib.gui.cases_section import NEXT_KEY
 from HierSubclassSegLib.scene import annotation, geometry, labelmaps, nifti, open_case, reading
 from HierSubclassSegLib.scene.open_case import OpenCase
 from HierSubclassSegLib.scene.status import Status
-from HierSubclassSegLib.scene.ticks import finish
+from HierSubclassSegLib.ticks import finish
 from standins.panels import dark_application, light_share, open_panel
 from standins.slicer_app import dialogs
 

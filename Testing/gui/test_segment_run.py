@@ -17,7 +17,7 @@ import slicer
 
 from hierseg.resources import models_folder
 from HierSubclassSegLib.compute import prepare
-from HierSubclassSegLib.gui import segment_section, timings, worker
+from HierSubclassSegLib.gui import job, timings, worker
 from HierSubclassSegLib.gui.segment_page import SegmentPage
 from HierSubclassSegLib.scene import geometry, prediction, tree_store
 from standins.panels import open_panel
@@ -123,18 +123,18 @@ def test_cancel_and_a_closed_scene_while_a_large_image_is_copied(
     page: SegmentPage, app_scene: Any, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(prepare, "_PIECE_BYTES", 1)
-    monkeypatch.setattr(segment_section, "IMPORT_SECONDS", 0.0)
-    monkeypatch.setattr(segment_section, "BUSY_MS", 100_000)
+    monkeypatch.setattr(job, "STEP_SECONDS", 0.0)
+    monkeypatch.setattr(job, "PAUSE_MS", 100_000)
     page.segment.apply()
     assert page.segment.running
     assert not page.segment.segmenter.running
-    page.segment._poll()
+    page.segment._work._tick()
     page.segment.apply()
     assert not page.segment.running
     assert page.segment.message.text == "Canceled; nothing was changed."
     page.segment.apply()
     app_scene.RemoveNode(page.inputs.volumes[0])
-    page.segment._poll()
+    page.segment._work._tick()
     assert not page.segment.running
     assert "removed" in page.segment.message.text
 
@@ -173,9 +173,12 @@ def test_what_goes_during_a_run_leaves_nothing_behind(
     wait_for(lambda: not is_running(pid), 5, "the worker's end")
 
 
-def test_a_worker_that_cannot_be_started_is_a_sentence(page: SegmentPage, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_be_started_is_a_sentence(
+    page: SegmentPage, tmp_path: Path, wait_for: Callable[..., None]
+) -> None:
     worker.choose(str(tmp_path / "nopython"))
     page.segment.apply()
+    wait_for(lambda: not page.segment.running, 10)
     assert "does not exist" in page.segment.message.text
     assert page.segment.button.text == "Apply"
 

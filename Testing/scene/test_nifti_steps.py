@@ -10,7 +10,7 @@ import pytest
 
 from hierseg.errors import ImageError
 from HierSubclassSegLib.scene import nifti
-from HierSubclassSegLib.scene.ticks import Ticks, finish
+from HierSubclassSegLib.ticks import Ticks, finish
 
 AFFINE = np.diag([2.0, 1.0, 1.5, 1.0])
 

@@ -11,7 +11,7 @@ from hierseg.dataset import Dataset
 from hierseg.errors import HiersegError
 from HierSubclassSegLib.scene import annotation, export, geometry, labelmaps, marks, nifti, open_case, reading
 from HierSubclassSegLib.scene.open_case import Elsewhere, OpenCase
-from HierSubclassSegLib.scene.ticks import Ticks, finish
+from HierSubclassSegLib.ticks import Ticks, finish
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0.2, 3], [0, -0.2, 2.0, 1], [0, 0, 0, 1]])
 SHAPE = (10, 9, 8)

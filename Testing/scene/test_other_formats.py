@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from HierSubclassSegLib.scene import annotation, labelmaps, level_maps, model_folders, nifti, tags
-from HierSubclassSegLib.scene.ticks import finish
+from HierSubclassSegLib.ticks import finish
 
 SHAPE = (12, 11, 10)
 

@@ -11,8 +11,8 @@ import pytest
 from hierseg.dataset import Dataset
 from HierSubclassSegLib.scene import nifti
 from HierSubclassSegLib.scene.status import Status
-from HierSubclassSegLib.scene.ticks import Ticks, finish
 from HierSubclassSegLib.scene.work_list import WorkList
+from HierSubclassSegLib.ticks import Ticks, finish
 
 AFFINE = np.diag([2.0, 2.0, 2.5, 1.0])
 

@@ -187,13 +187,14 @@ def when_dialog(do: Callable[[Any], None], seconds: float = 10.0) -> Any:
         do: called with the dialog; it closes it by a click.
         seconds: for how long to wait.
     """
-    known = {id(one) for one in qt.QApplication.topLevelWidgets() if one.isVisible()}
+    # The widgets themselves: what wraps one is gone soon, and another's wrapper gets its id().
+    known = [one for one in qt.QApplication.topLevelWidgets() if one.isVisible()]
     timer = qt.QTimer()
     until = time.perf_counter() + seconds
 
     def look() -> None:
         dialog = qt.QApplication.activeModalWidget()
-        if dialog is not None and id(dialog) not in known:
+        if dialog is not None and dialog not in known:
             timer.stop()
             do(dialog)
         elif time.perf_counter() > until:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 KNOWN = tuple(
     re.compile(text)
     for text in (
-        r"QFormBuilder was unable to create a custom widget of the class 'ctk",  # no designer plugins in this build
+        r"QFormBuilder was unable to create a custom widget of the class '(ctk|qMRML)",  # no designer plugins in this build
         r"propagateSizeHints",  # windows without a window manager
         r"XDG_RUNTIME_DIR|dbus|D-Bus|libEGL|MESA|libGL|llvmpipe|AT-SPI|accessib|xkbcommon|xcb",  # no desktop
         r"Populating font family aliases",  # macOS, fonts

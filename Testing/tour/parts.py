@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Part:
         arguments: to the script.
         allowed: parts of messages in Slicer's log that belong to what is tried.
         outlives: a word of the command lines of processes that are meant to go on without Slicer (they are ended too).
+        testing: Slicer's testing mode, in which its questions answer themselves and its installer does nothing.
+        environment: what Slicer finds in its environment beside the usual.
     """
 
     script: str
@@ -22,6 +25,8 @@ class Part:
     arguments: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     outlives: str = ""
+    testing: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 # Slicer's own, where something was refined and an effect was active.
@@ -41,8 +46,16 @@ PARTS: dict[str, Part] = {
     "refine-walk": Part("refine_walk.py", seconds=1800, allowed=_REFINED),
     "hierarchy": Part("tour_hierarchy.py"),
     "cases": Part("tour_cases.py", allowed=_REFINED),
+    "dicom": Part("tour_dicom.py"),
     "killed": Part("killed.py", seconds=700),
     "train": Part("tour_train.py", seconds=900),
+    # What pip asks for comes from the folder of wheels, or not at all.
+    "setup": Part(
+        "tour_setup.py",
+        seconds=3600,
+        testing=False,
+        environment={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": os.environ.get("HIERSEG_WHEELS", "")},
+    ),
     "exits-effect": Part(
         "exits.py",
         arguments=("effect",),

@@ -8,7 +8,8 @@ tables are in ``build/test-slicer``; the exit code is 1 if a step failed, if Sli
 traceback or a warning that is not Slicer's own, or if a process was left.
 
 The environment may say HIERSEG_PYTHON (a Python with hierseg's requirements, for the worker; by default the one that
-runs this), SAMPLE (a head MRI; by default the demo's scan), DISPLAY (else Xvfb is started).
+runs this), SAMPLE (a head MRI; by default the demo's scan), DISPLAY (else Xvfb is started), HIERSEG_WHEELS (a folder of
+wheels of torch and the requirements for Slicer's Python: the part setup installs them into that Slicer, so give it a copy).
 """
 
 from __future__ import annotations
@@ -83,8 +84,9 @@ def _run(name: str, slicer: str, python: str, sample: Path, out: Path) -> dict[s
     stale.unlink(missing_ok=True)
     begin = time.perf_counter()
     with places.Home(out) as home:
-        environment = home.environment(python, sample, out, name)
-        command = [slicer, "--testing", "--no-splash", "--additional-module-paths", str(ROOT / "HierSubclassSeg")]
+        environment = {**home.environment(python, sample, out, name), **part.environment}
+        command = [slicer, *(["--testing"] if part.testing else []), "--no-splash"]
+        command += ["--additional-module-paths", str(ROOT / "HierSubclassSeg")]
         command += ["--python-script", str(HERE / part.script), *part.arguments]
         with open(out / f"{name}.terminal.txt", "w+", encoding="utf-8", errors="replace") as terminal:
             code, timed_out = _wait(command, environment, terminal, part.seconds)

@@ -23,6 +23,7 @@ from HierSubclassSegLib.compute.connection import Connection, canceled
 from HierSubclassSegLib.compute.jobs import Job, JobState, PredictionResult, Progress, RemoteError
 from HierSubclassSegLib.compute.prepare import Content, Image, Prepared
 from HierSubclassSegLib.compute.transport import Transport
+from HierSubclassSegLib.ticks import finish
 
 
 class WorkerClient(Connection):
@@ -143,7 +144,7 @@ class WorkerClient(Connection):
             on_error: called with a :class:`RemoteError`.
         """
         job = self._greet_and_begin(Job("predict", on_progress, on_result, on_error))
-        own = prepare.own_copies(images)
+        own = finish(prepare.copy_steps(images))
         fields = {"device": device, "options": dict(options or {})}
         self._prepare(
             job,

@@ -6,7 +6,7 @@ Hashing and zipping take time, so the client runs :func:`prepare` in a thread; n
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from hierseg.bundle import Bundle, export_bundle
 from hierseg.errors import WorkerError
 from hierseg.worker.protocol import array_hash, file_hash
+from HierSubclassSegLib.ticks import Steps
 
 DETACHED = (".mhd", ".nhdr", ".hdr", ".img")
 """Image headers whose voxels lie in another file; one file at a time is sent, so these cannot be."""
@@ -63,19 +64,11 @@ class Prepared:
     contents: list[Content] = field(default_factory=list)
 
 
-def own_copies(images: Sequence[Image]) -> list[Image]:
-    """The images with arrays copied, so that the caller may go on working on its own while these are sent."""
-    steps = copy_steps(images)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            copies: list[Image] = end.value
-            return copies
+def copy_steps(images: Sequence[Image]) -> Steps[list[Image]]:
+    """The images with arrays copied, so that the caller may go on working on its own while these are sent.
 
-
-def copy_steps(images: Sequence[Image]) -> Generator[float, None, list[Image]]:
-    """:func:`own_copies` in small steps; nothing else may change the arrays meanwhile."""
+    Nothing else may change the arrays before the last step.
+    """
     copies: list[Image] = []
     for number, image in enumerate(images):
         if isinstance(image, (str, Path)):

@@ -28,6 +28,8 @@ from HierSubclassSegLib.compute.setup import (
 )
 
 LIGHT_THE_TORCH = "light-the-torch>=0.8"
+_RUN_IT = "import sys; from light_the_torch.__main__ import main; sys.exit(main())"
+"""Not ``-m light_the_torch``: that ends with 0 whatever has happened (light-the-torch 0.8.1, ``__main__.py``)."""
 REQUESTER = "HierSubclassSeg"
 
 
@@ -141,7 +143,7 @@ def make_plan(
         else:
             detect = (*pip, "install", *limits, LIGHT_THE_TORCH)
             steps.append(Step(StepKind.COMMAND, "Install light-the-torch, which finds the right torch", detect))
-            install = (report.python, "-m", "light_the_torch", "install", *limits, TORCH)
+            install = (report.python, "-c", _RUN_IT, "install", *limits, TORCH)
             steps.append(Step(StepKind.COMMAND, title, install, megabytes=megabytes))
     if packages:
         names = ", ".join(split_requirement(line)[0] for line in packages)
@@ -194,6 +196,50 @@ def install_packages(step: Step, packaging: Any, constraints: Path | None = None
     except RuntimeError as error:
         # What pip_ensure raises when the user says no, or another installation is going on.
         raise ResourceError(f"the packages were not installed ({error}).") from error
+
+
+def why_failed(lines: Sequence[str], exit_code: int) -> str:
+    """What the last lines of an installation come to: a reason that goes after a colon, and what to do where we know.
+
+    Args:
+        lines: of its log.
+        exit_code: its own.
+    """
+    text = "\n".join(lines)
+    for signs, reason in _REASONS:
+        if any(sign in text for sign in signs):
+            return reason
+    told = [line for line in lines if line.startswith("ERROR: ") and line != "ERROR: Exception:"]
+    last = told[-1] if told else lines[-1] if lines else f"exit code {exit_code}"
+    return last.removeprefix("ERROR: ")
+
+
+_REASONS = (
+    (
+        ("No space left on device", "There is not enough space on the disk"),
+        "the disk is full; make room and try again.",
+    ),
+    (
+        (
+            "Failed to establish a new connection",
+            "Name or service not known",
+            "getaddrinfo failed",
+            "ConnectTimeoutError",
+            "ReadTimeoutError",
+            "ProxyError",
+            "Network is unreachable",
+        ),
+        "the package server cannot be reached; see to the network, or install from a folder of wheels.",
+    ),
+    (
+        ("CERTIFICATE_VERIFY_FAILED",),
+        "the certificate of the package server is not trusted here; ask who keeps this network, or use a wheel folder.",
+    ),
+    (
+        ("No matching distribution found for torch",),
+        "there is no torch 2.8 or newer for this Python; use another Python, or a worker on another computer.",
+    ),
+)
 
 
 def write_constraints(report: SetupReport, path: Path) -> Path:

@@ -15,7 +15,7 @@ from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.gui.job import Job
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.scene import annotation, prediction, tags, tree_store
-from HierSubclassSegLib.scene.ticks import Steps
+from HierSubclassSegLib.ticks import Steps
 
 WHOLE, SUPERCLASSES, EMPTY = range(3)
 _VOLUME, _SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"

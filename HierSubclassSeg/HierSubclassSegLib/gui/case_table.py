@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 from hierseg.dataset import Case
 from HierSubclassSegLib.gui import case_texts, icons
 from HierSubclassSegLib.scene.status import Status
-from HierSubclassSegLib.scene.ticks import Steps
 from HierSubclassSegLib.scene.work_list import WorkList
+from HierSubclassSegLib.ticks import Steps
 
 CASE, FINE, COARSE, NONE, STATUS = range(5)
 _AT_ONCE = 100

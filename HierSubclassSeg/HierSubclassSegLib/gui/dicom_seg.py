@@ -15,7 +15,8 @@ def missing() -> str:
         return _("This build of Slicer has no DICOM module, so it cannot write DICOM SEG.")
     if "DICOMSegmentationPlugin" not in plugins:
         return _(
-            "This Slicer has no exporter for DICOM SEG: install the extension QuantitativeReporting and restart Slicer."
+            "Slicer's exporter for DICOM SEG is not loaded: switch the module DICOMSegmentationPlugin on in Edit → "
+            "Application Settings → Modules, and restart Slicer."
         )
     return ""
 

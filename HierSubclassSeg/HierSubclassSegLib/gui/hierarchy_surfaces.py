@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.scene import surfaces
-from HierSubclassSegLib.scene.ticks import Ticks
+from HierSubclassSegLib.ticks import Ticks
 
 
 class _Section(Protocol):

@@ -10,7 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from hierseg.errors import DatasetBusyError, DatasetError, HiersegError
-from HierSubclassSegLib.scene.ticks import Steps, Ticks
+from HierSubclassSegLib.ticks import Steps, Ticks
 
 STEP_SECONDS = 0.015
 PAUSE_MS = 3
@@ -30,6 +30,7 @@ class Job:
         self._make: Callable[[], Steps[Any]] | None = None
         self._wanted: Callable[[], bool] = lambda: True
         self._done: Callable[[Any], None] = lambda _result: None
+        self._gone: Callable[[], None] = lambda: None
         self._failed: Callable[[HiersegError], None] = lambda _error: None
         self._retries = 0
         self._timer = qt.QTimer()
@@ -47,6 +48,7 @@ class Job:
         failed: Callable[[HiersegError], None],
         *,
         wanted: Callable[[], bool] = lambda: True,
+        gone: Callable[[], None] = lambda: None,
         retries: int = 0,
     ) -> None:
         """Begin; what was being done is canceled.
@@ -55,11 +57,13 @@ class Job:
             make: makes the steps; called again if another program was writing into the dataset.
             done: called with the result.
             failed: called with a user error.
-            wanted: whether what the work is for is still there; without it nothing more is called.
+            wanted: whether what the work is for is still there.
+            gone: called instead of ``done`` and ``failed`` if it is not.
             retries: how often to try again while another program writes, every half second.
         """
         self.cancel()
-        self._make, self._done, self._failed, self._wanted, self._retries = make, done, failed, wanted, retries
+        self._make, self._wanted, self._retries = make, wanted, retries
+        self._done, self._failed, self._gone = done, failed, gone
         self._ticks = Ticks(make(), wanted)
         self._timer.start(PAUSE_MS)
 
@@ -100,7 +104,7 @@ class Job:
             if more:
                 self._advanced(ticks.fraction)
             else:
-                self._end((lambda: None) if ticks.cancelled else (lambda: self._done(ticks.result)))
+                self._end(self._gone if ticks.cancelled else (lambda: self._done(ticks.result)))
 
     def _end(self, then: Callable[[], None]) -> None:
         # Ended before anything is called: what is called may begin the next job.

@@ -11,8 +11,9 @@ from hierseg.bundle import Bundle
 from HierSubclassSegLib.compute.jobs import PredictionResult
 from HierSubclassSegLib.scene.frames import Frames, browser_of
 from HierSubclassSegLib.scene.inputs import images_of
-from HierSubclassSegLib.scene.prediction import PredictionImport
+from HierSubclassSegLib.scene.prediction import prediction_steps
 from HierSubclassSegLib.scene.region import Region, region_of, whole_maps
+from HierSubclassSegLib.ticks import Steps
 
 
 class Run:
@@ -62,14 +63,14 @@ class Run:
             images[0] = self.region.crop(*images[0])
         return images
 
-    def importing(self, result: PredictionResult) -> PredictionImport:
+    def importing(self, result: PredictionResult) -> Steps[Any]:
         """The answer on its way into the scene.
 
         Raises:
             SceneError: it does not fit the volume.
         """
         maps = whole_maps(self.region, result.tree, result.labels, result.superclass, result.confidence)
-        return PredictionImport(
+        return prediction_steps(
             self.volumes,
             result.tree,
             *maps,

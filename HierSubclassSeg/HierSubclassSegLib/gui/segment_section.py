@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import qt
@@ -18,18 +19,16 @@ from HierSubclassSegLib.compute.prepare import copy_steps
 from HierSubclassSegLib.compute.segmenter import Segmenter
 from HierSubclassSegLib.compute.setup_worker import explain_death
 from HierSubclassSegLib.gui import layouts, texts, timings, worker
+from HierSubclassSegLib.gui.job import Job
 from HierSubclassSegLib.gui.message import Message
 from HierSubclassSegLib.gui.run import Run
 from HierSubclassSegLib.gui.run_options import RunOptions
 from HierSubclassSegLib.scene import geometry
-from HierSubclassSegLib.scene.prediction import PredictionImport
 from HierSubclassSegLib.scene.tags import SceneError
-from HierSubclassSegLib.scene.ticks import Ticks
+from HierSubclassSegLib.ticks import Steps
 
 BUSY_MS = 30
 IDLE_MS = 500
-IMPORT_SECONDS = 0.02
-"""Time that a result on its way into the scene may take of the event loop at a go."""
 
 
 class SegmentSection:
@@ -58,9 +57,9 @@ class SegmentSection:
         self._volumes: list[Any] = []
         self._ready = False
         self._run: Run | None = None
-        self._copying: Ticks[list[Any]] | None = None
-        self._importing: PredictionImport | None = None
-        self._arrived: Any = None
+        # Images on their way to the worker, or a result on its way into the scene: a large one takes longer than the GUI
+        # may be held.
+        self._work = Job()
         self._said: list[str] = []
         self._device = ""
         self._logged: tuple[int, str] = (0, "")
@@ -110,10 +109,8 @@ class SegmentSection:
     def discard(self) -> None:
         """Forget a run and its result; its scene is gone."""
         self.segmenter.discard()
-        for work in (self._copying, self._importing):
-            if work is not None:
-                work.cancel()
-        self._run, self._copying, self._importing, self._arrived = None, None, None, None
+        self._work.cancel()
+        self._run = None
         self.message.say("")
         self._show_state()
 
@@ -146,33 +143,38 @@ class SegmentSection:
 
     def _start_frame(self) -> None:
         run = self._run
-        if run is not None:
-            # A large volume takes longer to copy than the GUI may be held.
-            self._copying = Ticks(copy_steps(run.images()), lambda: not run.gone)
-            self._copy_on(self._copying)
-
-    def _copy_on(self, copying: Ticks[list[Any]]) -> None:
-        """A little more of the images; the worker is asked when they are there."""
-        run = self._run
-        if run is None or copying.step(IMPORT_SECONDS):
+        if run is None:
             return
-        self._copying = None
-        if copying.result is None:
-            self._ended(_("The volume was removed; there is no result."), error=True)
-        else:
-            self.segmenter.start(copying.result, run.bundle, device=self.options.device)
+        images = run.images()
+        self._begin(
+            run,
+            lambda: copy_steps(images),
+            lambda copies: self.segmenter.start(copies, run.bundle, device=self.options.device),
+            _("The volume was removed; there is no result."),
+        )
+
+    def _begin(self, run: Run, make: Callable[[], Steps[Any]], done: Callable[[Any], None], gone: str) -> None:
+        """Do a part of a run in small steps; ``gone`` is said if its volume has left the scene."""
+        self._work.start(
+            make,
+            partial(self._or_end, done),
+            lambda error: self._ended(error.sentence, error=True, tip=error.hint),
+            wanted=lambda: not run.gone,
+            gone=lambda: self._ended(gone, error=True),
+        )
+
+    def _or_end(self, do: Callable[[Any], None], result: Any) -> None:
+        try:
+            do(result)
+        except HiersegError as error:
+            self._ended(error.sentence, error=True, tip=error.hint)
 
     def _cancel(self) -> None:
         self.stage.text = _("Canceling…")
         if self.segmenter.running:
             self.segmenter.cancel()
-        elif self._copying is not None:
-            self._copying.cancel()
-            self._copying = None
-            self._ended(_("Canceled; nothing was changed."))
-        elif self._importing is not None:
-            self._importing.cancel()
-            self._importing = None
+        elif self._work.busy:
+            self._work.cancel()
             self._ended(_("Canceled; nothing was changed."))
         self._show_state()
 
@@ -194,47 +196,28 @@ class SegmentSection:
             return
         self._said += [note for note in result.notes if note not in self._said]
         self._device = result.device
+        gone = _("The volume was removed while it was segmented; there is no result.")
         if run.gone:
-            self._ended(_("The volume was removed while it was segmented; there is no result."), error=True)
+            self._ended(gone, error=True)
             return
         try:
-            self._importing = run.importing(result)
+            self._begin(run, lambda: run.importing(result), self._take, gone)
         except HiersegError as error:
             self._ended(error.sentence, error=True, tip=error.hint)
             return
         self.stage.text = _("Showing the result")
         self._show_state()
 
-    def _import_on(self, importing: PredictionImport) -> None:
-        """A little more of the result."""
-        run = self._run
-        try:
-            if importing.step(IMPORT_SECONDS) or run is None:
-                return
-        except HiersegError as error:
-            self._importing = None
-            self._ended(error.sentence, error=True, tip=error.hint)
-            return
-        self._importing = None
-        if importing.result is None:
-            self._ended(_("The volume was removed while it was segmented; there is no result."), error=True)
-            return
-        self._arrived = importing.result
-
-    def _take_on(self, arrived: Any) -> None:
-        """What is in the scene is shown, a tick later than it came: each takes its time."""
-        self._arrived = None
+    def _take(self, arrived: Any) -> None:
+        """What is in the scene is shown, or the next frame is begun."""
         run = self._run
         if run is None:
             return
         node = run.take(arrived)
         if node is not None:
             self._succeeded(run, node)
-            return
-        try:
+        else:
             self._start_frame()
-        except HiersegError as error:
-            self._ended(error.sentence, error=True, tip=error.hint)
 
     def _succeeded(self, run: Run, node: Any) -> None:
         if run.region is None:
@@ -290,15 +273,6 @@ class SegmentSection:
 
     def _poll(self) -> None:
         self.segmenter.poll()
-        if self._copying is not None:
-            try:
-                self._copy_on(self._copying)
-            except HiersegError as error:
-                self._ended(error.sentence, error=True, tip=error.hint)
-        elif self._arrived is not None:
-            self._take_on(self._arrived)
-        elif self._importing is not None:
-            self._import_on(self._importing)
         self._timer.setInterval(BUSY_MS if self._run is not None else IDLE_MS)
         if self._run is None and not self.segmenter.busy:
             self._timer.stop()

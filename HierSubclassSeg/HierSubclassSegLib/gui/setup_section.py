@@ -56,7 +56,7 @@ class SetupSection:
         self._probe: Child | None = None
         self._installer: Installer | None = None
         self._trial: WorkerTrial | None = None
-        self._tried = ""
+        self._tried = self._problem = ""
         self._wanted = False
         self._made = False
         self._timer = qt.QTimer()
@@ -145,6 +145,7 @@ class SetupSection:
 
     def _probed(self, python: str, out: bytes, err: bytes, code: int | None) -> None:
         self._probe = None
+        problem, self._problem = self._problem, ""
         if not out and not err:
             report = setup.not_started(python, _("there is no such program, or it does not answer"))
         else:
@@ -167,6 +168,8 @@ class SetupSection:
                 self.other.collapsed = False
         else:
             sentence = f"{sentence} {report.hint}"
+        if problem:
+            sentence = f"{problem.rstrip('.')}. {sentence}"
         self._show(sentence, error=True, tip=report.hint)
 
     def _complete(self, sentence: str) -> None:
@@ -225,9 +228,8 @@ class SetupSection:
 
     def _installed(self, problem: str) -> None:
         self._installer = None
-        if problem:
-            self._show(problem, error=True)
-            return
+        # What failed or was stopped half way may have changed the Python as well.
+        self._problem = problem
         self.look()
         self._changed()
 

@@ -13,7 +13,8 @@ from HierSubclassSegLib.compute import setup_plan
 from HierSubclassSegLib.compute.setup_plan import InstallPlan, Step, StepKind
 from HierSubclassSegLib.gui.child import Child
 
-DETAIL_LINES = 3
+DETAIL_LINES = 200
+"""Among the last lines of a failed installation is why it failed: pip tries again, and says so, before it gives up."""
 
 
 class Installer:
@@ -97,8 +98,8 @@ class Installer:
         elif code is None:
             self._on_done(_("Stopped in the middle of: {step}.").format(step=step.title))
         else:
-            last = self._tail[-1] if self._tail else _("exit code {code}").format(code=code)
-            self._on_done(_("'{step}' failed: {reason}").format(step=step.title, reason=last))
+            reason = setup_plan.why_failed(self._tail, code)
+            self._on_done(_("'{step}' failed: {reason}").format(step=step.title, reason=reason))
 
 
 def pytorch_extension() -> bool:

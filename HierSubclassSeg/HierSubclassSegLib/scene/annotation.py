@@ -25,7 +25,7 @@ from HierSubclassSegLib.scene import (
     tags,
     tree_store,
 )
-from HierSubclassSegLib.scene.ticks import Steps, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 T = TypeVar("T")
 

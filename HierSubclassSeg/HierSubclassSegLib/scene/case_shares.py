@@ -20,7 +20,7 @@ from hierseg.errors import ImageError
 from hierseg.labeltree import LabelTree
 from hierseg.resources import home
 from HierSubclassSegLib.scene import nifti
-from HierSubclassSegLib.scene.ticks import Steps
+from HierSubclassSegLib.ticks import Steps
 
 # Enough of a NIfTI-1 file for its header.
 _HEADER_BYTES = 352

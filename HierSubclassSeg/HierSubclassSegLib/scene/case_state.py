@@ -13,7 +13,7 @@ import slicer
 from hierseg.errors import LabelTreeError
 from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import layers, tree_store
-from HierSubclassSegLib.scene.ticks import Steps, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 
 def mark_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> tuple[Any, ...]:

@@ -36,7 +36,7 @@ from HierSubclassSegLib.scene import (
     tags,
     tree_store,
 )
-from HierSubclassSegLib.scene.ticks import Steps, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 #: attributes of the annotation: where it was exported to or loaded from
 CASE = "HierSubclassSeg.Case"

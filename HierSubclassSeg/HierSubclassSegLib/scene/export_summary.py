@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from HierSubclassSegLib.scene import annotation, export, geometry
-from HierSubclassSegLib.scene.ticks import Steps, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 
 @dataclass(frozen=True)

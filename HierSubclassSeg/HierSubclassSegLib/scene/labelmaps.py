@@ -16,7 +16,7 @@ import slicer
 
 from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import geometry, lattice, tags, tree_store
-from HierSubclassSegLib.scene.ticks import Steps, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 #: a shared label map and the value in it, by node name
 Layers = dict[str, tuple[slicer.vtkOrientedImageData, int]]

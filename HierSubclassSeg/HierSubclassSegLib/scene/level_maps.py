@@ -12,7 +12,7 @@ import slicer
 from hierseg.errors import ImageError
 from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import annotation, export, geometry, labelmaps, nifti, reading
-from HierSubclassSegLib.scene.ticks import Steps
+from HierSubclassSegLib.ticks import Steps
 
 
 def level_map_nodes(segmentation_node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLLabelMapVolumeNode]:

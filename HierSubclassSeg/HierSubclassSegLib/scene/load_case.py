@@ -28,7 +28,7 @@ from HierSubclassSegLib.scene import (
     reading,
     tags,
 )
-from HierSubclassSegLib.scene.ticks import Steps, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 
 @dataclass(frozen=True)

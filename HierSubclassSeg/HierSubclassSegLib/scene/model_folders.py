@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from HierSubclassSegLib.scene import annotation, lattice, layers, tags, tree_store
-from HierSubclassSegLib.scene.ticks import Steps
+from HierSubclassSegLib.ticks import Steps
 
 
 def model_steps(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Steps[list[Any]]:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from hierseg.errors import ImageError
-from HierSubclassSegLib.scene.ticks import Steps, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 _CODES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _CODE_OF = {np.dtype(kind): code for code, kind in _CODES.items()}

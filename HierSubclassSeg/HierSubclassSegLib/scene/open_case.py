@@ -16,7 +16,7 @@ import slicer
 from hierseg.dataset import Case, Dataset
 from hierseg.errors import DatasetError
 from HierSubclassSegLib.scene import annotation, case_state, export, geometry, load_case, prediction
-from HierSubclassSegLib.scene.ticks import Steps
+from HierSubclassSegLib.ticks import Steps
 
 #: attribute of every node that was loaded with a case: the case's id
 LOADED = "HierSubclassSeg.LoadedCase"

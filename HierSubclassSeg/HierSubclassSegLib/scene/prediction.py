@@ -15,7 +15,7 @@ import vtk
 
 from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import geometry, labelmaps, lattice, tags, tree_store, visibility
-from HierSubclassSegLib.scene.ticks import Steps, Ticks, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 #: node reference roles
 VOLUMES = "HierSubclassSeg.Volumes"
@@ -63,36 +63,6 @@ def create_prediction(
     )
 
 
-class PredictionImport(Ticks[slicer.vtkMRMLSegmentationNode]):
-    """:func:`create_prediction` in ticks, for a timer of the GUI; arguments and errors as there.
-
-    The scene is touched by the last pieces only.  Cancelled, or if the volume has left the scene in the meantime
-    (closed, deleted), nothing appears: ``cancelled`` is True and ``result`` None.
-
-    >>> importing = PredictionImport([volume], tree, labels, bundle_id="brain@1")      # doctest: +SKIP
-    >>> while importing.step(): ...                                                    # doctest: +SKIP
-    >>> prediction_node = importing.result                                             # doctest: +SKIP
-    """
-
-    def __init__(
-        self,
-        volume_nodes: Sequence[slicer.vtkMRMLVolumeNode],
-        tree: LabelTree,
-        labels: np.ndarray,
-        superclass: np.ndarray | None = None,
-        confidence: np.ndarray | None = None,
-        *,
-        bundle_id: str,
-        affine: np.ndarray | None = None,
-        name: str | None = None,
-    ) -> None:
-        steps = prediction_steps(
-            volume_nodes, tree, labels, superclass, confidence, bundle_id=bundle_id, affine=affine, name=name
-        )
-        scene = volume_nodes[0].GetScene()
-        super().__init__(steps, wanted=lambda: scene is not None and volume_nodes[0].GetScene() is scene)
-
-
 def prediction_steps(
     volume_nodes: Sequence[slicer.vtkMRMLVolumeNode],
     tree: LabelTree,
@@ -104,7 +74,10 @@ def prediction_steps(
     affine: np.ndarray | None = None,
     name: str | None = None,
 ) -> Steps[slicer.vtkMRMLSegmentationNode]:
-    """The steps of :func:`create_prediction`; what can be refused at once is refused before the first."""
+    """The steps of :func:`create_prediction`; what can be refused at once is refused before the first.
+
+    The scene is touched by the last steps only; closed early, nothing of it stays.
+    """
     if not volume_nodes:
         raise tags.SceneError("a prediction needs the volume that it was made on; none was given.")
     volume = volume_nodes[0]
@@ -160,6 +133,8 @@ def _steps(
         if image is not None:
             node.SetNodeReferenceID(CONFIDENCE, added[0].GetID())
         style(node, tree)
+        # Whoever shows it does so a tick later: each takes its time.
+        yield 1.0
     except BaseException:
         # Cancelled (GeneratorExit) or failed: nothing half-made stays behind.
         for begun in added:

@@ -14,7 +14,7 @@ import slicer
 
 from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import geometry, lattice, layers, tags, tree_store
-from HierSubclassSegLib.scene.ticks import Steps, finish
+from HierSubclassSegLib.ticks import Steps, finish
 
 # Planes that are decided together: few enough to stay in the processor's cache.
 _PLANES_AT_ONCE = 8

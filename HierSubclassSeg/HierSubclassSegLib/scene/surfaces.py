@@ -18,8 +18,8 @@ import vtk
 from hierseg.labeltree import LabelTree
 from HierSubclassSegLib.scene import tree_store
 from HierSubclassSegLib.scene.refine import seen_display
-from HierSubclassSegLib.scene.ticks import Steps
 from HierSubclassSegLib.scene.undo import unseen_by_undo
+from HierSubclassSegLib.ticks import Steps
 
 _SURFACE = "Closed surface"
 _PLACEHOLDER = "HierSubclassSeg.Placeholder"

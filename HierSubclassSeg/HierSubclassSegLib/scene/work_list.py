@@ -6,7 +6,7 @@ from hierseg.dataset import Case, Dataset
 from hierseg.errors import HiersegError
 from HierSubclassSegLib.scene.case_shares import Share, ShareCache, count_steps
 from HierSubclassSegLib.scene.status import Status
-from HierSubclassSegLib.scene.ticks import Steps
+from HierSubclassSegLib.ticks import Steps
 
 #: the key of a case in ``dataset.json`` under which its status lies
 STATUS = "status"
