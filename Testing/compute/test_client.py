@@ -15,7 +15,7 @@ import pytest
 
 from hierseg.bundle import Bundle, import_bundle
 from hierseg.errors import HiersegError, WorkerError
-from hierseg.worker.protocol import FrameDecoder, Message, encode
+from hierseg.worker.protocol import PROTOCOL_VERSION, FrameDecoder, Message, encode
 from HierSubclassSegLib.compute.client import WorkerClient
 from HierSubclassSegLib.compute.jobs import JobState, Progress, RemoteError
 from HierSubclassSegLib.compute.prepare import ImageArray
@@ -33,7 +33,7 @@ def test_segments_twice_and_stays_warm(client: WorkerClient, tiny_bundle: Bundle
     array, _ = tiny_image(24, seed=1)
     affine = np.array([[0, -1.5, 0, 10], [1.5, 0, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1.0]])
     cold = client.predict([(array, affine)], tiny_bundle, progress.append)
-    assert client.worker["protocol"] == 1
+    assert client.worker["protocol"] == PROTOCOL_VERSION
     assert cold.labels.shape == cold.superclass.shape == cold.confidence.shape == array.shape
     np.testing.assert_allclose(cold.affine, affine)
     assert cold.tree == tiny_bundle.tree or cold.tree.fingerprint == tiny_bundle.tree.fingerprint

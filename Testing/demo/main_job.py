@@ -135,8 +135,7 @@ class MainJob:
             [one.node],
             result.tree,
             result.labels,
-            result.superclass,
-            result.confidence,
+            confidence=result.confidence,
             bundle_id=result.bundle,
             affine=result.affine,
         )

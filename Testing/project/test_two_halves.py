@@ -30,6 +30,7 @@ VOCABULARY = (
     "errors",
     "atomic",
     "worker.protocol",
+    "worker.crops",
 )
 
 

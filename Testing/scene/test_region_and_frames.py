@@ -46,13 +46,12 @@ def test_a_region_is_cut_out_and_put_back_where_it_lay(scene: Any, volume: Any) 
     assert inside.shape == (6, 8, 6)
     assert np.allclose(moved @ [0, 0, 0, 1], affine @ [3, 4, 2, 1])
     labels = np.ones(inside.shape, np.uint8)
-    whole, above, sure = region.whole_maps(found, TREE, labels, labels, labels * 200)
+    whole, sure = region.whole_maps(found, TREE, labels, labels * 200)
     assert whole.shape == array.shape
     assert (whole[found.slices] == 1).all()
     assert (whole == TREE.unlabelled).sum() == array.size - labels.size
-    assert (above == whole).all()
     assert sure.sum() == 200 * labels.size
-    node = prediction.create_prediction([volume], TREE, whole, above, sure, bundle_id="tiny@1.0.0")
+    node = prediction.create_prediction([volume], TREE, whole, confidence=sure, bundle_id="tiny@1.0.0")
     assert node.GetSegmentation().GetNumberOfSegments() == 1
 
 

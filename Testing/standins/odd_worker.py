@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hierseg.worker import server, store, tasks
+from hierseg.worker.protocol import PROTOCOL_VERSION
 from standins.tiny_bundle import TREE
 
 STORE = store.Store()
@@ -98,8 +99,13 @@ def forgetful(job: tasks.Job) -> None:
         FORGOTTEN.append(hash_)
         STORE.clear()
     image = STORE.array(hash_)
+    whole = {"shape": list(image.shape), "start": [0, 0, 0], "fill": 0}
     fields = {"affine": np.eye(4).tolist(), "tree": TREE, "bundle": "any", "stages": {}, "warm": True}
-    job.answer("result", fields, {"labels": image, "superclass": image})
+    job.answer(
+        "result",
+        {**fields, "crops": {"labels": whole, "confidence": whole}},
+        {"labels": image, "confidence": image},
+    )
 
 
 def not_json(job: tasks.Job) -> None:
@@ -124,7 +130,7 @@ MODES: dict[str, Callable[[tasks.Job], None]] = {
 
 
 def light_hello(_: tasks.Tasks, job: tasks.Job) -> None:
-    job.answer("hello", {"protocol": int(os.environ.get("ODD_PROTOCOL", "1")), "pid": os.getpid(), "bundles": []})
+    job.answer("hello", {"protocol": int(os.environ.get("ODD_PROTOCOL", PROTOCOL_VERSION)), "pid": os.getpid(), "bundles": []})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from hierseg.errors import WorkerError
 from hierseg.worker.protocol import (
     DTYPES,
     MAGIC,
+    PROTOCOL_VERSION,
     FrameDecoder,
     Message,
     array_hash,
@@ -202,8 +203,8 @@ def test_the_hash_means_values_shape_and_type_not_memory_layout() -> None:
 
 
 def test_another_version_is_refused_in_one_sentence_that_names_both() -> None:
-    check_version(Message("hello", fields={"protocol": 1}), "worker")
-    with pytest.raises(WorkerError, match="the worker speaks version 2 of the protocol and this program version 1;"):
-        check_version(Message("hello", fields={"protocol": 2}), "worker")
+    check_version(Message("hello", fields={"protocol": PROTOCOL_VERSION}), "worker")
+    with pytest.raises(WorkerError, match="the worker speaks version 3 of the protocol and this program version 2;"):
+        check_version(Message("hello", fields={"protocol": 3}), "worker")
     with pytest.raises(WorkerError, match="version None"):
         check_version(Message("hello"), "worker")

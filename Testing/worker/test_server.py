@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from hierseg.worker import watchdog
-from hierseg.worker.protocol import Message, array_hash, encode
+from hierseg.worker.protocol import PROTOCOL_VERSION, Message, array_hash, encode
 from hierseg.worker.tasks import error_fields
 from standins.tiny_bundle import TREE, tiny_image
 from standins.waiting import END_LIMIT, is_running
@@ -28,7 +28,7 @@ from standins.waiting import END_LIMIT, is_running
 
 def test_predicts_cold_then_warm_and_says_what_it_is(peer: Any, tiny_bundle: Path) -> None:
     hello = peer.greet()
-    assert hello.get("protocol") == 1
+    assert hello.get("protocol") == PROTOCOL_VERSION
     assert hello.get("torch")
     assert hello.get("problem") == ""
     assert hello.get("devices")[0]["name"] == "cpu"
@@ -172,12 +172,15 @@ def test_nothing_else_reaches_the_stream(start: Callable[..., Any]) -> None:
         assert noise in log
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, None, "2"])
 def test_another_protocol_version_is_refused_in_one_sentence(start: Callable[..., Any], version: Any) -> None:
     peer = start()
     peer.send("hello", 1, protocol=version)
     error = peer.expect("error")
-    assert f"the client speaks version {version!r} of the protocol and this program version 1" in error.get("sentence")
+    assert (
+        f"the client speaks version {version!r} of the protocol and this program version {PROTOCOL_VERSION}"
+        in error.get("sentence")
+    )
     assert peer.seconds_to_end() < END_LIMIT
     assert peer.process.returncode == 2
 

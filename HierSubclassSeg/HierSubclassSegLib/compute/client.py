@@ -17,6 +17,7 @@ import hierseg
 from hierseg.bundle import Bundle
 from hierseg.errors import WorkerError
 from hierseg.labeltree import LabelTree
+from hierseg.worker.crops import uncropped
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message, check_version
 from HierSubclassSegLib.compute import prepare
 from HierSubclassSegLib.compute.connection import Connection, canceled
@@ -260,10 +261,10 @@ class WorkerClient(Connection):
 
 def _prediction(message: Message) -> PredictionResult:
     fields, arrays = message.fields, message.arrays
+    whole = {name: uncropped(arrays[name], how) for name, how in fields["crops"].items()}
     return PredictionResult(
-        labels=arrays["labels"],
-        superclass=arrays["superclass"],
-        confidence=arrays.get("confidence"),
+        labels=whole["labels"],
+        confidence=whole["confidence"],
         affine=np.array(fields["affine"], dtype=np.float64),
         tree=LabelTree.from_dict(fields["tree"]),
         bundle=str(fields["bundle"]),

@@ -47,8 +47,7 @@ class PredictionResult:
 
     Attributes:
         labels: ``(x, y, z)`` (or with frames ``(x, y, z, t)``) node values, the deepest accepted node of each voxel.
-        superclass: the same shape, values of top-level nodes.
-        confidence: the same shape.
+        confidence: the same shape, uint8: 255 is certain.
         affine: 4×4, voxel index → RAS mm.
         tree: the bundle's label tree.
         bundle: ``name@version``.
@@ -60,8 +59,7 @@ class PredictionResult:
     """
 
     labels: np.ndarray
-    superclass: np.ndarray
-    confidence: np.ndarray | None
+    confidence: np.ndarray
     affine: np.ndarray
     tree: LabelTree
     bundle: str
@@ -70,6 +68,13 @@ class PredictionResult:
     device: str = ""
     notes: tuple[str, ...] = ()
     summary: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def superclass(self) -> np.ndarray:
+        """Values of top-level nodes, of the shape of ``labels``, from which they follow."""
+        tops = {node.value: self.tree.top_of(node).value for node in self.tree.nodes}
+        found: np.ndarray = self.tree.lookup(tops, self.tree.unlabelled).astype(self.tree.dtype)[self.labels]
+        return found
 
 
 class RemoteError(WorkerError):

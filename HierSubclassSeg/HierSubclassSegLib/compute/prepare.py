@@ -121,7 +121,7 @@ def bundle_content(bundle: Bundle) -> Content:
 
 def array_content(array: np.ndarray) -> Content:
     """An array as content."""
-    # Arrays of the scene are transposed views; turned here, in the background, and not where they are sent.
+    # In the background, and not where it is sent.
     contiguous = np.ascontiguousarray(array).reshape(np.shape(array))
     return Content(array_hash(contiguous), "array", lambda: contiguous)
 
@@ -146,9 +146,12 @@ def _bundle(bundle: Bundle | str | Path, prepared: Prepared) -> dict[str, str]:
 
 def _image(image: Image, prepared: Prepared) -> dict[str, Any]:
     if isinstance(image, ImageArray):
-        content = array_content(image.array)
+        # Arrays of the scene run through memory the other way round: turned where they are computed with, not here.
+        turned = image.array.flags.f_contiguous and not image.array.flags.c_contiguous
+        content = array_content(image.array.T if turned else image.array)
         prepared.contents.append(content)
-        return {"hash": content.hash, "affine": image.affine.tolist(), "name": image.name}
+        order = "F" if turned else "C"
+        return {"hash": content.hash, "order": order, "affine": image.affine.tolist(), "name": image.name}
     path = Path(image)  # type: ignore[arg-type]
     if not path.exists():
         raise WorkerError(f"{path}: there is no such file or folder.")

@@ -69,11 +69,12 @@ class Run:
         Raises:
             SceneError: it does not fit the volume.
         """
-        maps = whole_maps(self.region, result.tree, result.labels, result.superclass, result.confidence)
+        labels, confidence = whole_maps(self.region, result.tree, result.labels, result.confidence)
         return prediction_steps(
             self.volumes,
             result.tree,
-            *maps,
+            labels,
+            confidence=confidence,
             bundle_id=result.bundle,
             # A region's matrix is the box's; the maps are the whole volume's, which has its own.
             affine=result.affine if self.region is None else None,

@@ -83,14 +83,12 @@ def whole_maps(
     region: Region | None,
     tree: LabelTree,
     labels: np.ndarray,
-    superclass: np.ndarray | None,
     confidence: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """What was predicted in a region as maps of the whole volume; without a region as it is."""
     if region is None:
-        return labels, superclass, confidence
+        return labels, confidence
     return (
         region.paste(labels, tree.unlabelled),
-        None if superclass is None else region.paste(superclass, tree.unlabelled),
         None if confidence is None else region.paste(confidence, 0),
     )

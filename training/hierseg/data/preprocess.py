@@ -31,6 +31,7 @@ __all__ = ["Geometry", "Prepared", "Preprocessor", "normalize"]
 _SAME_SPACING = 0.01
 """Relative difference below which an axis keeps its own spacing: resampling would only blur."""
 _MOST_SAMPLES = 1_000_000
+_TILE = 16, 32
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Preprocessor:
         notes: list[str] = [note for volume in volumes for note in volume.notes]
         rows = []
         for channel, volume in zip(self.channels, volumes, strict=True):
-            tensor = torch.from_numpy(np.ascontiguousarray(volume.array, dtype=np.float32))[None].to(self.device)
+            tensor = torch.from_numpy(_floats(volume.array))[None].to(self.device)
             fill = None
             if not same_grid(first.shape, first.affine, volume.shape, volume.affine):
                 fill = [float(volume.array.min())]
@@ -186,6 +187,22 @@ class Preprocessor:
                 f"{_where(volume)}: the channel '{name}' does not overlap with {_where(first)}; check that both show the same patient and place."
             )
         return f"{_where(volume)}: the channel '{name}' lies on another grid and was resampled onto that of {_where(first)}, {inside:.0%} of which it covers."
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    """float32 in C order.
+
+    Slicer's voxels run the other way round: a copy that goes along x would read each byte of memory many times, so such
+    an array is copied in parts, as deep along z as a line of the processor's cache and narrow along y.
+    """
+    if array.flags.c_contiguous:
+        return np.ascontiguousarray(array, dtype=np.float32)
+    result = np.empty(array.shape, np.float32)
+    for z in range(0, array.shape[2], _TILE[1]):
+        for y in range(0, array.shape[1], _TILE[0]):
+            part = slice(None), slice(y, y + _TILE[0]), slice(z, z + _TILE[1])
+            result[part] = array[part]
+    return result
 
 
 _DIRECTION = {"L": "LR", "R": "LR", "A": "AP", "P": "AP", "S": "SI", "I": "SI"}

@@ -42,7 +42,7 @@ __all__ = [
     "file_hash",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAGIC = b"HSW\x01"
 MAX_HEADER = 4 << 20
 MAX_PAYLOAD = 16 << 30

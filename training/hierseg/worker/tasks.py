@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import importlib.metadata
-import math
 import os
 import platform
 import socket
@@ -26,6 +25,7 @@ import hierseg
 from hierseg.courtesy import predicting, usable_cores
 from hierseg.errors import HiersegError, WorkerError, code_of, is_out_of_memory
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message
+from hierseg.worker.results import packed
 from hierseg.worker.store import MissingContentError, Store
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ class Tasks:
                 volumes, ProgressReporter(job), job.cancelled.is_set, **_options(job.message.get("options") or {})
             )
         job.check()
+        fields, arrays = packed(prediction)
         job.answer(
             "result",
             {
@@ -208,20 +209,9 @@ class Tasks:
                 "warm": warm,
                 "device": str(predictor.device),
                 "notes": list(prediction.notes),
-                "summary": {
-                    "volumes_ml": prediction.volumes_ml(),
-                    # JSON knows no NaN, which a damaged network may answer.
-                    "mean_confidence": {
-                        name: value if math.isfinite(value) else None
-                        for name, value in prediction.mean_confidence().items()
-                    },
-                },
+                **fields,
             },
-            {
-                "labels": prediction.labels,
-                "superclass": prediction.superclass,
-                "confidence": prediction.confidence,
-            },
+            arrays,
         )
 
     def _ready(self, job: Job) -> tuple[Bundle, Predictor, bool, float]:
@@ -254,7 +244,8 @@ class Tasks:
             name = str(image.get("name") or f"image {number + 1}")
             if affine.shape != (4, 4):
                 raise WorkerError(f"{name}: the affine is not a 4×4 matrix; send voxel indices → RAS mm.")
-            return Volume(array=self.store.array(image["hash"]), affine=affine, path=name)
+            array = self.store.array(image["hash"])
+            return Volume(array=array.T if image.get("order") == "F" else array, affine=affine, path=name)
         if "files" in image:
             path = self.store.files(image["files"])
             shown = str(image.get("name") or path.name)
