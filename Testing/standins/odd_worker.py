@@ -130,7 +130,9 @@ MODES: dict[str, Callable[[tasks.Job], None]] = {
 
 
 def light_hello(_: tasks.Tasks, job: tasks.Job) -> None:
-    job.answer("hello", {"protocol": int(os.environ.get("ODD_PROTOCOL", PROTOCOL_VERSION)), "pid": os.getpid(), "bundles": []})
+    job.answer(
+        "hello", {"protocol": int(os.environ.get("ODD_PROTOCOL", PROTOCOL_VERSION)), "pid": os.getpid(), "bundles": []}
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from hierseg.worker import watchdog
+from hierseg.worker.crops import uncropped
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message, array_hash, encode
 from hierseg.worker.tasks import error_fields
 from standins.tiny_bundle import TREE, tiny_image
@@ -41,10 +42,12 @@ def test_predicts_cold_then_warm_and_says_what_it_is(peer: Any, tiny_bundle: Pat
     assert (cold.get("warm"), warm.get("warm")) == (False, True)
     assert warm.get("stages")["load model"] < cold.get("stages")["load model"]
     for result in results:
-        assert result.arrays["labels"].shape == (16, 16, 16)
-        assert result.arrays["labels"].dtype == np.uint8
+        assert set(result.arrays) == {"labels", "confidence"}
+        labels, confidence = (uncropped(result.arrays[name], how) for name, how in result.get("crops").items())
+        assert labels.shape == confidence.shape == (16, 16, 16)
+        assert labels.dtype == confidence.dtype == np.uint8
         allowed = {node["value"] for node in TREE["nodes"]} | {TREE["unlabelled"]}
-        assert set(np.unique(result.arrays["labels"])) <= allowed
+        assert set(np.unique(labels)) <= allowed
         assert result.get("affine") == np.eye(4).tolist()
         assert result.get("tree")["name"] == "tiny"
         assert set(result.get("summary")) == {"volumes_ml", "mean_confidence"}
