@@ -46,16 +46,15 @@ class Prediction:
     tree: LabelTree
     notes: tuple[str, ...] = field(default=())
 
-    def volumes_ml(self, counts: np.ndarray | None = None) -> dict[str, float | list[float]]:
-        """Milliliters by node name, descendants included; a list with one entry a frame for an image with frames.
-
-        Args:
-            counts: voxels ``(frames, values)``, where the caller has counted them.
-        """
+    def volumes_ml(self) -> dict[str, float | list[float]]:
+        """Milliliters by node name, descendants included; a list with one entry a frame for an image with frames."""
         voxel = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000.0
-        if counts is None:
-            frames = [self.labels] if self.labels.ndim == 3 else np.moveaxis(self.labels, 3, 0)
-            counts = np.stack([np.bincount(frame.ravel(), minlength=self.tree.unlabelled + 1) for frame in frames])
+        frames = (
+            [self.labels]
+            if self.labels.ndim == 3
+            else [self.labels[..., index] for index in range(self.labels.shape[3])]
+        )
+        counts = [np.bincount(frame.ravel(), minlength=self.tree.unlabelled + 1) for frame in frames]
         result: dict[str, float | list[float]] = {}
         for node in self.tree.nodes:
             values = [node.value, *(below.value for below in self.tree.descendants(node))]
@@ -63,16 +62,10 @@ class Prediction:
             result[node.name] = volumes if self.labels.ndim == 4 else volumes[0]
         return result
 
-    def mean_confidence(self, counts: np.ndarray | None = None, sums: np.ndarray | None = None) -> dict[str, float]:
-        """Mean confidence of the voxels that carry each node's own value; nodes without voxels are left out.
-
-        Args:
-            counts: voxels by value, where the caller has counted them.
-            sums: of the confidence, by value.
-        """
-        if counts is None or sums is None:
-            counts = np.bincount(self.labels.ravel(), minlength=self.tree.unlabelled + 1)
-            sums = np.bincount(self.labels.ravel(), weights=self.confidence.ravel(), minlength=self.tree.unlabelled + 1)
+    def mean_confidence(self) -> dict[str, float]:
+        """Mean confidence of the voxels that carry each node's own value; nodes without voxels are left out."""
+        counts = np.bincount(self.labels.ravel(), minlength=self.tree.unlabelled + 1)
+        sums = np.bincount(self.labels.ravel(), weights=self.confidence.ravel(), minlength=self.tree.unlabelled + 1)
         return {
             node.name: round(float(sums[node.value] / counts[node.value]), 4)
             for node in self.tree.nodes

@@ -25,11 +25,7 @@ def packed(prediction: Prediction) -> tuple[dict[str, Any], dict[str, np.ndarray
     for name, whole in (("labels", prediction.labels), ("confidence", confidence)):
         arrays[name], crops[name] = cropped(whole)
     counts, sums = _tally(prediction, confidence, crops["labels"], arrays["labels"].shape)
-    summary = {
-        "volumes_ml": prediction.volumes_ml(counts),
-        "mean_confidence": prediction.mean_confidence(counts.sum(axis=0), sums / 255.0),
-    }
-    return {"crops": crops, "summary": summary}, arrays
+    return {"crops": crops, "summary": _summary(prediction, counts, sums)}, arrays
 
 
 def as_bytes(confidence: np.ndarray) -> np.ndarray:
@@ -45,6 +41,23 @@ def as_bytes(confidence: np.ndarray) -> np.ndarray:
         np.clip(scratch, 0.0, 255.5, out=scratch)
         np.copyto(target, scratch, casting="unsafe")
     return result
+
+
+def _summary(prediction: Prediction, counts: np.ndarray, sums: np.ndarray) -> dict[str, Any]:
+    """What :meth:`Prediction.volumes_ml` and :meth:`Prediction.mean_confidence` say, from what was counted."""
+    tree, voxel = prediction.tree, abs(float(np.linalg.det(prediction.affine[:3, :3]))) / 1000.0
+    volumes: dict[str, float | list[float]] = {}
+    for node in tree.nodes:
+        values = [node.value, *(below.value for below in tree.descendants(node))]
+        found = [round(float(count[values].sum()) * voxel, 4) for count in counts]
+        volumes[node.name] = found if prediction.labels.ndim == 4 else found[0]
+    total = counts.sum(axis=0)
+    means = {
+        node.name: round(float(sums[node.value] / total[node.value] / 255.0), 4)
+        for node in tree.nodes
+        if total[node.value]
+    }
+    return {"volumes_ml": volumes, "mean_confidence": means}
 
 
 def _tally(
