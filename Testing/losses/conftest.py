@@ -12,7 +12,9 @@ from hierseg.labeltree import LabelTree
 from hierseg.losses import (
     MarginalCrossEntropy,
     NegativeLearning,
+    NodeDice,
     PartialCrossEntropyDice,
+    SplitCrossEntropy,
     TreeCrossEntropy,
     TreeWasserstein,
 )
@@ -21,6 +23,8 @@ from standins.label_trees import random_map, tree_of
 EVERY_LOSS: dict[str, Any] = {
     "partial": PartialCrossEntropyDice,
     "marginal": MarginalCrossEntropy,
+    "split": SplitCrossEntropy,
+    "node Dice": NodeDice,
     "wasserstein": TreeWasserstein,
     "tree cross-entropy": TreeCrossEntropy,
     "negative": NegativeLearning,

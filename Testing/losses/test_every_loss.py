@@ -15,6 +15,7 @@ from hierseg.labeltree import LabelTree
 from hierseg.losses import (
     MarginalCrossEntropy,
     NegativeLearning,
+    NodeDice,
     PartialCrossEntropyDice,
     SplitCrossEntropy,
     TreeCrossEntropy,
@@ -29,6 +30,7 @@ CLASSES = [
     TreeWasserstein,
     TreeCrossEntropy,
     NegativeLearning,
+    NodeDice,
 ]
 
 

@@ -16,14 +16,16 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand's parser."""
     parser = subparsers.add_parser(
         "bench",
-        help="time the prediction stage by stage",
+        help="time the prediction stage by stage, or the losses",
         description="Time a part of the program several times and print the medians and spreads as JSON.",
         epilog="benchmarks: " + "; ".join(f"{name}: {what}" for name, (_, what) in BENCHMARKS.items()),
     )
     parser.add_argument("benchmark", nargs="?", default="predict", choices=list(BENCHMARKS), help="(default: predict)")
     parser.add_argument("--bundle", help="a bundle's folder or name (default: a random network)")
     parser.add_argument("--image", type=Path, help="an image file or DICOM folder (default: a generated one)")
-    parser.add_argument("--size", type=int, default=128, help="edge of the generated image in voxels (default: 128)")
+    parser.add_argument(
+        "--size", type=int, default=128, help="edge of the generated image, or patch, in voxels (default: 128)"
+    )
     parser.add_argument("--leaves", type=int, default=16, help="leaves of the random network (default: 16)")
     parser.add_argument("--runs", type=int, default=3, help="timed runs after the warm-up (default: 3)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
@@ -69,7 +71,21 @@ def _predict(arguments: argparse.Namespace) -> dict[str, Any]:
     )
 
 
+def _losses(arguments: argparse.Namespace) -> dict[str, Any]:
+    from hierseg.losses.benchmark import bench_losses
+
+    return bench_losses(
+        size=arguments.size,
+        leaves=arguments.leaves,
+        runs=arguments.runs,
+        device=arguments.device,
+        seed=arguments.seed,
+        say=lambda text: print(f"bench losses: {text}", file=sys.stderr),
+    )
+
+
 BENCHMARKS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], str]] = {
     "predict": (_predict, "load, preprocess, network, decode and restore of one image"),
+    "losses": (_losses, "forward and backward of every loss: memory beyond the logits and their gradient, and seconds"),
 }
 """Name → (function of the parsed arguments, what is timed)."""

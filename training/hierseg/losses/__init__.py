@@ -8,7 +8,9 @@ One file a loss; what they share is in ``base.py``.
 from hierseg.losses.base import TreeLoss
 from hierseg.losses.marginal import MarginalCrossEntropy
 from hierseg.losses.negative import NegativeLearning
+from hierseg.losses.node_dice import NodeDice
 from hierseg.losses.partial import PartialCrossEntropyDice
+from hierseg.losses.regions import RegionLoss
 from hierseg.losses.split import SplitCrossEntropy
 from hierseg.losses.tree_cross_entropy import TreeCrossEntropy
 from hierseg.losses.wasserstein import TreeWasserstein
@@ -16,7 +18,9 @@ from hierseg.losses.wasserstein import TreeWasserstein
 __all__ = [
     "MarginalCrossEntropy",
     "NegativeLearning",
+    "NodeDice",
     "PartialCrossEntropyDice",
+    "RegionLoss",
     "SplitCrossEntropy",
     "TreeCrossEntropy",
     "TreeLoss",

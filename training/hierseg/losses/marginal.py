@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hierseg.losses.base import TreeLoss, mean_over
+from hierseg.losses.base import TreeLoss, sum_and_count
 
 
 class MarginalCrossEntropy(TreeLoss):
@@ -14,7 +14,7 @@ class MarginalCrossEntropy(TreeLoss):
     among its leaves costs nothing.  Up to a constant this is the label-set cross-entropy of Fidon et al. (2021).
     """
 
-    def compute(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Mean over labelled voxels."""
+    def sums(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Of labelled voxels."""
         nodes = self.nodes(target)
-        return mean_over(self.minus_log_probability(logits, nodes), nodes >= 0)
+        return sum_and_count(self.minus_log_probability(logits, nodes), nodes >= 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from hierseg.labeltree import LabelTree
-from hierseg.losses.base import TreeLoss, mean_over
+from hierseg.losses.base import TreeLoss, sum_and_count
 
 
 class NegativeLearning(TreeLoss):
@@ -23,22 +23,26 @@ class NegativeLearning(TreeLoss):
         super().__init__(tree)
         self.balanced_marginal = balanced_marginal
 
-    def compute(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Mean over labelled voxels; in the balanced form the sum of one mean for each node that occurs."""
+    def sums(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Of labelled voxels; in the balanced form one sum and one count for each node of the tree."""
         nodes = self.nodes(target)
         if self.balanced_marginal:
-            return self._balanced(logits, nodes)
+            return self._by_node(logits, nodes)
         outside = ~self.inside(nodes)
         log_rest = _log_one_minus_softmax(logits)
-        return mean_over(-torch.where(outside, log_rest, log_rest.new_zeros(())).sum(dim=1), nodes >= 0)
+        return sum_and_count(-torch.where(outside, log_rest, log_rest.new_zeros(())).sum(dim=1), nodes >= 0)
 
-    def _balanced(self, logits: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
-        known = nodes >= 0
+    def finish(self, sums: torch.Tensor) -> torch.Tensor:
+        """The mean; in the balanced form the sum of one mean for each node that occurs."""
+        loss, count = sums.reshape(2, -1)
+        return (loss / count.clamp(min=1)).sum()
+
+    def _by_node(self, logits: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
         column = nodes.clamp(min=0).flatten()
         zeros = logits.new_zeros(len(self.tree.nodes))
         loss = zeros.index_add(0, column, self.minus_log_probability(logits, nodes).flatten())
-        count = zeros.index_add(0, column, known.flatten().to(logits.dtype))
-        return (loss / count.clamp(min=1)).sum()
+        count = zeros.index_add(0, column, (nodes >= 0).flatten().to(logits.dtype))
+        return torch.cat([loss, count])
 
 
 def _log_one_minus_softmax(logits: torch.Tensor) -> torch.Tensor:

@@ -41,16 +41,19 @@ class SplitCrossEntropy(TreeLoss):
         for number, table in enumerate(child_of_node):
             self.register_buffer(f"child_{number}", table, persistent=False)
 
-    def compute(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Mean over the parents that have a labelled voxel at or below a child; 0 if there are none."""
+    def sums(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """For each parent the cross-entropy of its voxels and their number; before them a 0."""
         nodes = self.nodes(target)
         # The sum of nothing: 0, and still connected to the graph where the tree has no inner node.
-        total, problems = logits[:0].sum(), logits.new_zeros(())
+        found = [logits[:0].sum()]
         for number, groups in enumerate(self._parents):
             child = self.get_buffer(f"child_{number}")[nodes]
-            known = (child >= 0).sum()
             mass = torch.stack([logits[:, columns].logsumexp(dim=1) for columns in groups], dim=1)
-            loss = F.cross_entropy(mass, child, ignore_index=-1, reduction="sum")
-            total = total + loss / known.clamp(min=1)
-            problems = problems + (known > 0)
-        return total / problems.clamp(min=1)
+            found.append(F.cross_entropy(mass, child, ignore_index=-1, reduction="sum"))
+            found.append((child >= 0).sum().to(logits.dtype))
+        return torch.stack(found)
+
+    def finish(self, sums: torch.Tensor) -> torch.Tensor:
+        """Mean over the parents that have a labelled voxel at or below a child; 0 if there are none."""
+        loss, known = sums[1::2], sums[2::2]
+        return sums[0] + (loss / known.clamp(min=1)).sum() / (known > 0).sum().clamp(min=1)

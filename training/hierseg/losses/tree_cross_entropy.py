@@ -9,7 +9,7 @@ import torch
 
 from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
-from hierseg.losses.base import TreeLoss, mean_over
+from hierseg.losses.base import TreeLoss, sum_and_count
 
 
 class TreeCrossEntropy(TreeLoss):
@@ -48,11 +48,11 @@ class TreeCrossEntropy(TreeLoss):
         self.register_buffer("lineage", torch.from_numpy(lineage), persistent=False)
         self.register_buffer("weights", torch.from_numpy(weights).float(), persistent=False)
 
-    def compute(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Mean over labelled voxels."""
+    def sums(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Of labelled voxels."""
         nodes = self.nodes(target)
         total = logits.new_zeros(nodes.shape)
         for level in range(self.lineage.shape[1]):
             here = self.lineage[nodes, level]
             total = total + self.weights.to(logits.dtype)[here] * self.minus_log_probability(logits, here)
-        return mean_over(total, nodes >= 0)
+        return sum_and_count(total, nodes >= 0)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hierseg.labeltree import LabelTree
-from hierseg.losses.base import TreeLoss, mean_over
+from hierseg.losses.base import TreeLoss, sum_and_count
 
 
 class TreeWasserstein(TreeLoss):
@@ -28,11 +28,11 @@ class TreeWasserstein(TreeLoss):
         super().__init__(tree)
         self.register_buffer("costs", torch.from_numpy(_costs(tree)).float(), persistent=False)
 
-    def compute(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Mean over labelled voxels."""
+    def sums(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Of labelled voxels."""
         nodes = self.nodes(target)
         cost = self.costs.to(logits.dtype)[nodes].movedim(-1, 1)
-        return mean_over((logits.softmax(dim=1) * cost).sum(dim=1), nodes >= 0)
+        return sum_and_count((logits.softmax(dim=1) * cost).sum(dim=1), nodes >= 0)
 
 
 def _costs(tree: LabelTree) -> np.ndarray:
