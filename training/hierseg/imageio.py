@@ -41,6 +41,7 @@ __all__ = [
     "read_label",
     "read_volume",
     "spacing_of",
+    "telling",
     "write_volume",
 ]
 
@@ -165,7 +166,7 @@ def read_volume(path: str | Path) -> Volume:
     if not path.exists():
         raise ImageError(f"{path}: there is no such file or folder; check the path.")
     name = path.name.lower()
-    with _telling(path):
+    with telling(path):
         if path.is_dir():
             array, affine, notes = read_dicom_folder(path)
         elif path.stat().st_size == 0:
@@ -223,7 +224,7 @@ def read_label(path: str | Path, tree: LabelTree, *, values: Mapping[int, int] |
 
 
 @contextlib.contextmanager
-def _telling(path: Path) -> Iterator[None]:
+def telling(path: Path) -> Iterator[None]:
     """Turn what the reading libraries raise into one sentence; their own text goes into the hint."""
     try:
         yield

@@ -32,6 +32,36 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return _from_itk(image, path)
 
 
+def read_header(path: Path) -> dict[str, str]:
+    """The keys and values in a file's header, without its voxels.
+
+    Raises:
+        RuntimeError: from ITK, the file cannot be read.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+
+
+def read_layers(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The layers of a segmentation that Slicer saved, ``(x, y, z, layer)``, and the affine.
+
+    Raises:
+        RuntimeError: from ITK, the file cannot be read.
+        zlib.error, EOFError: its compressed voxels are damaged or cut short.
+    """
+    image = sitk.ReadImage(str(path))
+    _check_compressed(path)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        array, affine = _from_itk(image, path)
+        return array[..., None], affine
+    # Slicer stores layers as the components of a voxel: NRRD's axis of the kind "list".
+    _, affine = _from_itk(sitk.VectorIndexSelectionCast(image, 0), path)
+    layers = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0, 3)
+    return np.array(layers), affine
+
+
 def _check_compressed(path: Path) -> None:
     """Compare compressed voxels with the checksum behind them, which ITK does not do."""
     with open(path, "rb") as file:

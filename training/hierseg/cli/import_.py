@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hierseg.labeltree import LabelTree
 
 EXIT_NOTHING = 2
+_GROUP = "finds the patient in a case's name, for example '^[^_]+'; default: a case is a patient"
 _EPILOG = (
     "One case is in memory at a time. An import that was stopped goes on when the same command is run again: what is "
     "there and unchanged is kept, and a case that was annotated since is never overwritten. What was refused, and why, "
@@ -49,11 +50,21 @@ def add_parser(subparsers: Any) -> None:
         ("decathlon", "the Medical Segmentation Decathlon and MONAI's datalists"),
     ):
         kind = _kind(kinds, name, what)
-        kind.add_argument(
-            "--group",
-            metavar="REGEX",
-            help="finds the patient in a case's name, for example '^[^_]+'; default: a case is a patient",
-        )
+        kind.add_argument("--group", metavar="REGEX", help=_GROUP)
+    kind = _kind(
+        kinds,
+        "seg-nrrd",
+        "images with segmentations that 3D Slicer saved beside them, .seg.nrrd, with the tags of HierSubclassSeg or plain",
+    )
+    kind.add_argument("--group", metavar="REGEX", help=_GROUP)
+    kind.add_argument(
+        "--channels", default="image", metavar="A,B", help="names of the channels; images are CASE.* or CASE_CHANNEL.*"
+    )
+    kind.add_argument(
+        "--complete",
+        action="store_true",
+        help="everything was segmented: what no segment covers is background (default: nothing is known there, but in slices marked complete)",
+    )
 
 
 def _kind(kinds: Any, name: str, what: str) -> argparse.ArgumentParser:
@@ -129,6 +140,11 @@ def _source(arguments: argparse.Namespace) -> Source:
         from hierseg.importers.nnunet import nnunet_source
 
         return nnunet_source(folder, tree, arguments.group)
+    if kind == "seg-nrrd":
+        from hierseg.importers.seg_nrrd_folder import seg_nrrd_source
+
+        channels = [name.strip() for name in arguments.channels.split(",") if name.strip()]
+        return seg_nrrd_source(folder, tree, channels, arguments.group, arguments.complete)
     from hierseg.importers.decathlon import decathlon_source
 
     return decathlon_source(folder, tree, arguments.group)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hierseg.data.resampling import resample, resample_labels, same_grid
+from hierseg.data.resampling import resample, resample_labels, same_grid, voxel_map
 from hierseg.data.translation import coarsened
 from hierseg.errors import ImageError
 from hierseg.imageio import Volume, check_intensities, read_volume
@@ -66,9 +66,16 @@ def read_case(case: SourceCase, tree: LabelTree, *, fine: bool = True, bring: bo
         return CaseData(tuple(images), None, (), tuple(notes))
     labels = case.label.read(tree)
     array, more = _on_grid(labels, first, tree, bring)
+    complete = _complete(labels, first)
+    for entry in complete if labels.fill is not None else ():
+        if entry["node"] is None:
+            place = (slice(None),) * entry["axis"] + (list(entry["indices"]),)
+            part = array[place]
+            array[place] = np.where(part == tree.unlabelled, tree.dtype.type(labels.fill), part)
     if not fine:
-        array = coarsened(array, tree)
-    return CaseData(tuple(images), array, labels.slices_complete, (*notes, *labels.notes, *more))
+        # What was complete down to the leaves is not any more.
+        array, complete = coarsened(array, tree), []
+    return CaseData(tuple(images), array, complete, (*notes, *labels.notes, *more))
 
 
 def _read_pictures(pictures: Sequence[Picture]) -> list[Volume]:
@@ -112,12 +119,24 @@ def _on_grid(labels: Labels, first: Volume, tree: LabelTree, bring: bool) -> tup
             raise ImageError(f"{volume.path}: nothing of it lies in {first.path}; check that both show the same place.")
     if labels.outside is not None:
         array = np.where(array == tree.unlabelled, tree.dtype.type(labels.outside), array)
-    for entry in labels.slices_complete if labels.fill is not None else ():
-        if entry["node"] is None:
-            place = (slice(None),) * entry["axis"] + (list(entry["indices"]),)
-            part = array[place]
-            array[place] = np.where(part == tree.unlabelled, tree.dtype.type(labels.fill), part)
     return array, notes
+
+
+def _complete(labels: Labels, first: Volume) -> list[dict[str, Any]]:
+    """The complete slices along the image's stored axes; none where the two grids do not share their planes."""
+    if labels.counted_on is None:
+        return [dict(entry) for entry in labels.slices_complete]
+    between = voxel_map(first.affine, labels.counted_on)
+    turn = np.rint(between[:3, :3])
+    if not np.allclose(between[:3, :3], turn, atol=1e-3) or not (np.abs(turn).sum(axis=0) == 1).all():
+        return []
+    found = []
+    for entry in labels.slices_complete:
+        axis = int(np.flatnonzero(turn[:, entry["axis"]])[0])
+        moved = np.rint(between[axis, 3] + turn[axis, entry["axis"]] * np.asarray(entry["indices"], dtype=np.float64))
+        indices = sorted(int(index) for index in moved if 0 <= index < first.shape[axis])
+        found.append({**entry, "axis": axis, "indices": indices})
+    return [entry for entry in found if entry["indices"]]
 
 
 def _same(volume: Volume, first: Volume) -> bool:

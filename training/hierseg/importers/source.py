@@ -42,7 +42,8 @@ class Labels:
         volume: node values, on the file's own grid.
         anywhere: whether it may lie on another grid than the image by its nature, as segmentations of Slicer do.
         outside: the value of voxels that ``volume`` does not cover.
-        slices_complete: as a case of a dataset folder has it.
+        slices_complete: as a case of a dataset folder has it, but for the grid.
+        counted_on: affine of the grid along whose axes they are counted; None: the image's.
         fill: the value that unlabelled voxels of complete slices get, or None.
         notes: sentences for the report.
     """
@@ -51,6 +52,7 @@ class Labels:
     anywhere: bool = False
     outside: int | None = None
     slices_complete: Sequence[Mapping[str, Any]] = ()
+    counted_on: np.ndarray | None = None
     fill: int | None = None
     notes: tuple[str, ...] = ()
 
