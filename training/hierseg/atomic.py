@@ -1,14 +1,17 @@
-"""Writing files so that a reader never sees half of one: a temporary file beside the target, then a rename."""
+"""Writing files and folders so that a reader never sees half of one: first beside the target, then a rename."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from hierseg.errors import DatasetError, HiersegError
 
 
 @contextlib.contextmanager
@@ -36,6 +39,34 @@ def replacing(target: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield the path of a temporary folder that becomes ``out`` when the block ends without an error.
+
+    Raises:
+        DatasetError: there is something at ``out`` already, or it cannot be made.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(f"{out}: there is something here already; give the name of a new or empty folder.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
+    except OSError as error:
+        raise DatasetError(
+            f"{out}: the folder cannot be made ({error.strerror or error}); choose another place."
+        ) from error
+    try:
+        staged.chmod(0o755)
+        yield staged
+        if out.exists():
+            out.rmdir()
+        os.replace(staged, out)
+    except HiersegError as error:
+        raise error.about(staged, out) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def write_bytes(target: str | Path, content: bytes) -> None:

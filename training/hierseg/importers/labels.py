@@ -103,7 +103,7 @@ def _singles(labels: Mapping[str, Any], path: Path) -> dict[str, int]:
 
 def _fitted(path: Path, singles: Mapping[str, int], tree: LabelTree) -> dict[int, int]:
     wanted = {label: value for label, value in singles.items() if label not in UNKNOWN_NAMES}
-    found = {label: _named(tree, label, value) for label, value in wanted.items()}
+    found = {label: _named(tree, label) for label in wanted}
     if any(node is not None for label, node in found.items() if label != "background"):
         missing = [label for label, node in found.items() if node is None and label != "background"]
         if missing:
@@ -121,10 +121,8 @@ def _fitted(path: Path, singles: Mapping[str, int], tree: LabelTree) -> dict[int
     return {value: value for value in wanted.values()}
 
 
-def _named(tree: LabelTree, label: str, value: int) -> Node | None:
+def _named(tree: LabelTree, label: str) -> Node | None:
     for node in tree.nodes:
         if label in (node.name, *node.aliases):
             return node
-    if label == "background":
-        return next((leaf for leaf in tree.leaves if leaf.value == 0 and value == 0), None)
-    return None
+    return tree.background if label == "background" else None

@@ -116,7 +116,7 @@ class SegNrrd:
             notes.append(f"Segments that are in no node of the label tree were left out: {', '.join(foreign)}.")
         if contradictions:
             notes.append(f"Segments that exclude each other overlap in {contradictions} voxels; the latest one won.")
-        background = _background(tree)
+        background = None if tree.background is None else tree.background.value
         if self.complete and background is None:
             notes.append("The label tree has no background: what no segment covers is unlabelled.")
         elif not self.complete and background is not None and not header.complete and not (array == background).any():
@@ -218,14 +218,6 @@ def _complete(header: Header, tree: LabelTree) -> list[Mapping[str, Any]]:
     paths: dict[int | None, str | None] = {node.value: node.path for node in own.nodes if node.path in tree}
     paths[None] = None
     return [{**mark, "node": paths[mark["node"]]} for mark in header.complete if mark["node"] in paths]
-
-
-def _background(tree: LabelTree) -> int | None:
-    """The value of the background: a top-level leaf of that name, or of value 0."""
-    for leaf in tree.leaves:
-        if leaf.parent is None and (leaf.name.lower() == "background" or leaf.value == 0):
-            return leaf.value
-    return None
 
 
 def _combined(

@@ -6,11 +6,7 @@ leaves nothing behind.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +15,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from hierseg import resources
+from hierseg.atomic import new_folder
 from hierseg.data.translation import coarsened
 from hierseg.dataset import Dataset
-from hierseg.errors import ConfigError, DatasetError, HiersegError
+from hierseg.errors import ConfigError
 from hierseg.imageio import write_volume
 from hierseg.labeltree import LabelTree
 from hierseg.phantoms.acdc import AcdcPhantom
@@ -127,7 +124,7 @@ def make_phantom(request: Request, out: str | Path, progress: Progress | None = 
     fine = _fine_subjects(request)
     scans = fine_scans = 0
     total = request.cases + request.test
-    with _whole_folder(out) as folder:
+    with new_folder(out) as folder:
         write = _raw_writer(request, folder) if request.raw else _dataset_writer(request, folder)
         for index in range(total):
             subject = draw_subject(request, index)
@@ -199,27 +196,3 @@ def _raw_writer(request: Request, folder: Path) -> Callable[[list[Scan], int, bo
             phantom.write_published(folder, subject, _generator(request, index, 1))
 
     return write
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``out`` when the block ends without an error."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DatasetError(f"{out}: there is something here already; give the name of a new or empty folder.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out.parent))
-    except OSError as error:
-        raise DatasetError(
-            f"{out}: the folder cannot be made ({error.strerror or error}); choose another place."
-        ) from error
-    try:
-        staged.chmod(0o755)
-        yield staged
-        if out.exists():
-            out.rmdir()
-        os.replace(staged, out)
-    except HiersegError as error:
-        raise error.about(staged, out) from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
