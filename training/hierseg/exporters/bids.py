@@ -57,12 +57,12 @@ class BidsExporter:
     title = "BIDS"
 
     def __init__(self, dataset: Dataset, suffixes: Mapping[str, str] | None = None) -> None:
-        self.channels = [_entity(name, suffixes or {}) for name in dataset.channels]
         unknown = set(suffixes or {}) - set(dataset.channels)
         if unknown:
             raise ConfigError(
                 f"--suffix names the channel '{min(unknown)}'; the dataset has {', '.join(dataset.channels)}."
             )
+        self.channels = [_entity(name, suffixes or {}) for name in dataset.channels]
         used = [entity for entity in self.channels if entity is not None]
         if len(set(used)) < len(used):
             raise ConfigError(

@@ -47,10 +47,13 @@ class DecathlonExporter:
             row["label"] = f"./labels{part}/{name}"
         if case.group:
             row["group"] = case.group
-        self.rows[case.split].append(row if "label" in row else row["image"])
+        self.rows[case.split].append(row)
 
     def finish(self, folder: Path, dataset: Dataset, losses: Losses) -> list[str]:
         """Write ``dataset.json``."""
+        if not any("label" in row or "group" in row for row in self.rows["test"]):
+            # As published, and MONAI takes no mixture of the two forms.
+            self.rows["test"] = [row["image"] for row in self.rows["test"]]
         tree = dataset.label_tree
         labels = {str(node.value): node.name for node in sorted(tree.nodes, key=lambda node: node.value)}
         if losses.unlabelled[0]:

@@ -32,19 +32,20 @@ def write_label_tree(tree: LabelTree, path: str | Path, kind: str) -> None:
 def to_nnunet(tree: LabelTree) -> str:
     """``"labels"`` and ``"regions_class_order"`` of nnU-Net's ``dataset.json``, for label maps of leaf values.
 
-    An inner node becomes a region, the list of its leaves' values.  nnU-Net paints regions one over the other, so
-    the order goes from the coarse to the fine.  Unlabelled voxels become nnU-Net's ``ignore``, whose value must be
+    An inner node becomes a region, the list of its leaves' values.  nnU-Net pairs the regions, in the order of
+    "labels", with the entries of "regions_class_order" and paints them one over the other, so both go from the coarse
+    to the fine.  Unlabelled voxels become nnU-Net's ``ignore``, whose value must be
     the highest one: change the label maps accordingly.  Values are kept; nnU-Net wants them without gaps.
     """
     labels: dict[str, int | list[int]] = {}
-    ordered = sorted(tree.nodes, key=lambda node: node.value != 0)
+    ordered = sorted(tree.nodes, key=lambda node: (node.value != 0, node.depth))
     for node in ordered:
         leaves = [leaf.value for leaf in tree.leaves_under(node)]
         labels[node.name] = node.value if tree.is_leaf(node) else leaves
     labels["ignore"] = int(max(tree.leaf_values)) + 1
     content: dict[str, object] = {"labels": labels}
     if len(tree.leaves) < len(tree.nodes):
-        painted = sorted((node for node in ordered if node.value != 0), key=lambda node: node.depth)
+        painted = [node for node in ordered if node.value != 0]
         content["regions_class_order"] = [tree.leaves_under(node)[0].value for node in painted]
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
