@@ -32,7 +32,7 @@ from hierseg.data.preprocess import Preprocessor
 from hierseg.imageio import Volume
 from hierseg.inference import Predictor
 from hierseg.inference.benchmark import environment, generated_image, random_tree, spread
-from hierseg.inference.sliding import tile_starts
+from hierseg.inference.tiles import tile_starts
 from hierseg.networks import HierarchicalSegmenter
 
 ROWS = ("monai", "monai-best", "exhaustive", "engine", "tiles")

@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
         [str(HERE / "bench_inference.py")],
         ["--size", "48", "--patch", "32", "--leaves", "9", "--runs", "1"],
     ),
+    "skipping": ([str(HERE / "bench_skipping.py")], ["--size", "48", "--runs", "1"]),
     "main_job": ([str(HERE / "bench_main_job.py")], ["--size", "48", "--runs", "1"]),
     "heartbeat": ([str(HERE / "bench_heartbeat.py")], ["--size", "48", "--runs", "1"]),
     "separate_normalization": ([str(HERE / "bench_separate_normalization.py")], []),

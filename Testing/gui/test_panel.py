@@ -52,7 +52,7 @@ def panel_of(widget: Any) -> SegmentPage:
 
 def test_model_and_volume_are_picked_when_the_panel_opens(widget: Any, volume: Any) -> None:
     panel = panel_of(widget)
-    assert panel.model.bundle.id == "brain-start@0.2.0"
+    assert panel.model.bundle.id == "brain-start@0.2.1"
     assert "Whole-brain segmentation" in panel.model.about.text
     assert "MR · Apache-2.0 · mean Dice" in panel.model.about.text
     assert [chosen.GetID() for chosen in panel.inputs.volumes] == [volume.GetID()]
@@ -122,7 +122,7 @@ def test_channels_are_named_guessed_and_remembered(app_scene: Any, two_channels:
     panel.inputs.selectors[0].setCurrentNode(t1)
     assert "'case T1' is chosen twice" in panel.inputs.message.text
     panel.inputs.selectors[0].setCurrentNode(other)
-    panel.model.choose("brain-start@0.2.0")
+    panel.model.choose("brain-start@0.2.1")
     panel.model.choose(two_channels.id)
     assert [chosen.GetName() for chosen in panel.inputs.volumes] == ["other", "case T1"]
     widget.cleanup()
@@ -147,7 +147,7 @@ def test_models_are_imported_exported_and_deleted(widget: Any, tmp_path: Path, w
     actions = {action.text: action for action in panel.model._menu.actions()}
     assert actions["Delete this model…"].enabled
     panel.model.delete()
-    assert panel.model.bundle.id == "brain-start@0.2.0"
+    assert panel.model.bundle.id == "brain-start@0.2.1"
     panel.model._update_menu()
     assert not actions["Delete this model…"].enabled
     assert "tiny@1.0.0" not in models.find_models().bundles
@@ -161,7 +161,7 @@ def test_a_damaged_model_gives_a_sentence(widget: Any, tmp_path: Path, wait_for:
     wait_for(lambda: str(broken) in panel.model.message.text)
     panel.model.export_to(str(tmp_path / "no folder" / "out.zip"))
     wait_for(lambda: "no folder" in panel.model.message.text or "cannot be exported" in panel.model.message.text)
-    assert panel.model.bundle.id == "brain-start@0.2.0"
+    assert panel.model.bundle.id == "brain-start@0.2.1"
     panel.model.import_from("")
 
 
@@ -175,7 +175,7 @@ def labelled(volume: Any) -> Any:
     labels[:4] = tree.node("thalamus").value
     labels[4:6] = tree.node("putamen").value
     labels[6:7] = tree.node("cerebellum").value
-    return prediction.create_prediction([volume], tree, labels, bundle_id="brain-start@0.2.0")
+    return prediction.create_prediction([volume], tree, labels, bundle_id="brain-start@0.2.1")
 
 
 def test_closing_the_scene_begins_anew(widget: Any, app_scene: Any, volume: Any, wait_for: Callable[..., None]) -> None:

@@ -97,10 +97,10 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
 
 def test_an_image_that_does_not_fit_by_estimate_goes_down_the_ladder_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hierseg.inference.sliding._free_memory", lambda: 3_000_000)
+    monkeypatch.setattr("hierseg.inference.window.free_memory", lambda: 3_000_000)
     prediction = Predictor(Demanding(10**9), CONFIG, device="cpu").predict([VOLUME])
     assert "smaller tiles" in prediction.notes[0]
-    monkeypatch.setattr("hierseg.inference.sliding._free_memory", lambda: 100_000)
+    monkeypatch.setattr("hierseg.inference.window.free_memory", lambda: 100_000)
     with pytest.raises(ResourceError, match=r"need 0\.\d GB"):
         Predictor(Demanding(10**9), CONFIG, device="cpu").predict([VOLUME])
 

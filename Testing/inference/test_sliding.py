@@ -14,7 +14,8 @@ from torch import nn
 
 from hierseg.errors import ConfigError, ResourceError
 from hierseg.inference import Cancelled, predict_prepared
-from hierseg.inference.sliding import tile_starts, top_membership
+from hierseg.inference.forward import top_membership
+from hierseg.inference.tiles import tile_starts
 from hierseg.labeltree import LabelTree
 from hierseg.networks import HierarchicalSegmenter
 from standins.known_network import Threshold, brain_tree

@@ -25,6 +25,9 @@ CARD = "docs/README.md"
 LICENSE = "LICENSE"
 REQUIRED_FILES = (METADATA, INFERENCE, CONFIG, TREE, WEIGHTS, CARD, LICENSE)
 
+DEFAULT_OVERLAP = 0.2
+"""Of two neighboring tiles, where nothing is said: steps of 0.8 of a tile."""
+
 NETWORKS = ("HierarchicalSegmenter",)
 """The closed list of networks."""
 
@@ -191,7 +194,7 @@ def check_config(config: Mapping[str, Any], where: Path) -> None:
         or not all(type(value) is int and value > 0 for value in patch)
     ):
         raise refuse("patch_size", f"give {dims} positive integers")
-    overlap = config.get("overlap", 0.5)
+    overlap = config.get("overlap", DEFAULT_OVERLAP)
     if not _numbers([overlap], 1) or not 0 <= overlap < 1:
         raise refuse("overlap", "give a number from 0 to below 1")
     limits = config.get("thresholds", {})
@@ -199,8 +202,30 @@ def check_config(config: Mapping[str, Any], where: Path) -> None:
         _numbers([limit], 1) and 0 <= limit <= 1 for limit in limits.values()
     ):
         raise refuse("thresholds", "give an object of node names or paths and numbers from 0 to 1")
+    coarse = config.get("coarse_pass")
+    if coarse is not None and not _is_coarse_pass(coarse):
+        raise refuse(
+            "coarse_pass",
+            "give null, or an object with 'factor' (three integers from 1 to 8), 'threshold' and 'branch_threshold' (0 to 1, or null)",
+        )
     if not isinstance(config.get("modality", ""), str):
         raise refuse("modality", "give a text such as MR or CT")
+
+
+def _is_coarse_pass(found: Any) -> bool:
+    if not isinstance(found, Mapping):
+        return False
+    factor: Any = found.get("factor")
+    limits: list[Any] = [found.get("threshold")]
+    if found.get("branch_threshold") is not None:
+        limits.append(found["branch_threshold"])
+    return (
+        isinstance(factor, list)
+        and len(factor) == 3
+        and all(type(step) is int and 1 <= step <= 8 for step in factor)
+        and _numbers(limits, len(limits))
+        and all(0 < limit < 1 for limit in limits)
+    )
 
 
 def _check_agreement(network: Mapping[str, Any], dims: int, channels: list[Any], where: Path) -> None:
@@ -329,7 +354,7 @@ def inference_config(config: Mapping[str, Any]) -> dict[str, Any]:
             "_target_": "SlidingWindowInferer",
             "roi_size": list(config["patch_size"]),
             "sw_batch_size": 1,
-            "overlap": config.get("overlap", 0.5),
+            "overlap": config.get("overlap", DEFAULT_OVERLAP),
             "mode": "gaussian",
         },
         "initialize": ["$@bundle"],

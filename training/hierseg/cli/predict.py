@@ -65,6 +65,13 @@ def add_parser(subparsers: Any) -> None:
         default="hierarchical",
         help="who decides on the superclass: its own output, or the leaves alone",
     )
+    parser.add_argument("--exhaustive", action="store_true", help="compute every tile, also those without structures")
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="how the network is run: channels_first, channels_last, openvino or compile (default: auto, by measuring)",
+    )
     parser.add_argument("--confidence", action="store_true", help="write the confidence as well")
     parser.add_argument("--json", action="store_true", help="print the results as JSON on stdout")
     parser.set_defaults(run=run)
@@ -81,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     set_threads(arguments.threads)
     from hierseg.inference import Predictor
 
-    predictor = Predictor(bundle, device=arguments.device)
+    predictor = Predictor(bundle, device=arguments.device, backend=arguments.backend)
     results: list[dict[str, Any]] = []
     failed = 0
     with _Bar(len(jobs)) as bar:
@@ -255,12 +262,13 @@ def _predict(
     volumes = [read_volume(path) for path in job.images]
     loaded = time.perf_counter() - began
     bar.progress("load", 1.0)
-    prediction = predictor.predict(volumes, bar.progress, decode=arguments.decode)
+    prediction = predictor.predict(volumes, bar.progress, decode=arguments.decode, exhaustive=arguments.exhaustive)
     began = time.perf_counter()
     outputs = {"labels": prediction.labels, "superclass": prediction.superclass}
     if arguments.confidence:
         outputs["confidence"] = prediction.confidence.round(3)
     report = _report(job, prediction, bundle, str(predictor.device))
+    report["work"] = prediction.work
     report["stages_s"] = {"load": loaded, **prediction.stages}
     written = _write(arguments.out, job.name, outputs, prediction, report, began)
     bar.progress("write", 1.0)

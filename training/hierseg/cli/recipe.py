@@ -32,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     bundle = steps.add_parser("bundle", help="write the bundle from a run")
     bundle.add_argument("--run", dest="run_folder", type=Path, required=True)
     bundle.add_argument("--out", type=Path, required=True)
+    bundle.add_argument("--maps", type=Path, help="class maps, to measure whether tiles without brain may be left out")
     bundle.add_argument("--results", type=Path, help="JSON of 'evaluate', for the model card")
 
     evaluate = steps.add_parser("evaluate", help="score a bundle on scans with references")
@@ -79,7 +80,7 @@ def _bundle(arguments: argparse.Namespace) -> int:
     from hierseg.recipes.brain_start import pack
 
     results = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results else None
-    bundle = pack(arguments.run_folder / "checkpoint.pt", arguments.out, results)
+    bundle = pack(arguments.run_folder / "checkpoint.pt", arguments.out, results, arguments.maps)
     print(f"{bundle.id}: {bundle.weights.stat().st_size / 1e6:.1f} MB of weights in {bundle.folder}")
     return 0
 

@@ -18,6 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from hierseg.bundle_format import DEFAULT_OVERLAP
 from hierseg.errors import ConfigError
 
 DEFAULT_NORMALIZATION: dict[str, Any] = {"type": "percentile", "lower": 0.5, "upper": 99.5}
@@ -159,7 +160,7 @@ class TrainConfig:
     spacing: tuple[float, ...] | None = None
     orientation: str = "RAS"
     normalization: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_NORMALIZATION))
-    overlap: float = 0.5
+    overlap: float = DEFAULT_OVERLAP
     trunk: str = "unet"
     width: int | None = None
     prior_concatenation: bool = True

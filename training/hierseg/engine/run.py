@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -39,6 +40,8 @@ from hierseg.engine.validation import Measurement, measure
 from hierseg.errors import ConfigError, TrainingError
 from hierseg.imageio import spacing_of
 from hierseg.inference import Cancelled
+from hierseg.inference.coarse import OVERLAP
+from hierseg.inference.coarse_check import allowed
 from hierseg.labeltree import LabelTree
 from hierseg.methods import Geometry, Method, build_method
 from hierseg.networks import HierarchicalSegmenter
@@ -312,7 +315,18 @@ class Run:
             self.baseline,
             self.parts.held,
         )
-        return publish(self.folder.bundle, self.dataset, state, self.bundle_config, story, name=self.name)
+        config = {**self.bundle_config, "coarse_pass": self._coarse_pass(state)}
+        return publish(self.folder.bundle, self.dataset, state, config, story, name=self.name)
+
+    def _coarse_pass(self, state: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """What a coarse pass may leave out with these weights, as far as a validation case tells."""
+        if self.validation is None:
+            return None
+        self.folder.update(stage="measuring what may be left out")
+        model = copy.deepcopy(self.published)
+        model.load_state_dict(state)
+        config = {**self.bundle_config, "overlap": OVERLAP}
+        return allowed(model, [self.validation[0].image], config, self.dataset.tree)
 
     def close(self) -> None:
         """Close the curves' file."""

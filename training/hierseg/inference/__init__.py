@@ -8,7 +8,8 @@ the subclass always lies in the predicted superclass, ``restore.py`` does the sa
 from hierseg.inference.decode import Decoded, decode
 from hierseg.inference.predictor import Prediction, Predictor, resolve_device
 from hierseg.inference.restore import Restored, restore
-from hierseg.inference.sliding import Cancelled, Probabilities, predict_prepared
+from hierseg.inference.sliding import Cancelled, predict_prepared
+from hierseg.inference.window import Probabilities
 
 __all__ = [
     "Cancelled",

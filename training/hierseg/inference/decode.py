@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from hierseg.errors import ConfigError
-from hierseg.inference.sliding import Probabilities, top_membership
+from hierseg.inference.forward import top_membership
+from hierseg.inference.window import Probabilities
 from hierseg.labeltree import LabelTree
 
 MODES = ("hierarchical", "leaf")

@@ -15,9 +15,11 @@ from torch import nn
 from hierseg.data.preprocess import Prepared, Preprocessor
 from hierseg.errors import ConfigError, ImageError, ResourceError, is_out_of_memory
 from hierseg.imageio import Volume
+from hierseg.inference.backends import Backends
 from hierseg.inference.ladder import Rung, ladder
 from hierseg.inference.restore import Restored, Restorer
-from hierseg.inference.sliding import Progress, default_batch, slabs
+from hierseg.inference.sliding import Progress, slabs
+from hierseg.inference.tiles import default_batch
 from hierseg.labeltree import LabelTree
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Prediction:
         stages: seconds for preprocess, network, decode and restore.
         tree: the label tree of the values.
         notes: sentences for the user.
+        work: ``backend`` that ran the network, ``tiles`` of the image, and of these the ``computed`` ones (sums over frames).
     """
 
     labels: np.ndarray
@@ -45,6 +48,7 @@ class Prediction:
     stages: dict[str, float]
     tree: LabelTree
     notes: tuple[str, ...] = field(default=())
+    work: dict[str, Any] = field(default_factory=dict)
 
     def volumes_ml(self) -> dict[str, float | list[float]]:
         """Milliliters by node name, descendants included; a list with one entry a frame for an image with frames."""
@@ -97,6 +101,16 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
+@dataclass(frozen=True)
+class _Options:
+    """What the caller wants; see :meth:`Predictor.predict`."""
+
+    decode: str
+    thresholds: Mapping[str, float] | None
+    exhaustive: bool
+    cancelled: Callable[[], bool] | None
+
+
 class Predictor:
     """Predicts with one model, kept on its device between calls.
 
@@ -105,9 +119,10 @@ class Predictor:
         config: what ``hierseg.json`` says; the bundle's own if None.
         tree: the bundle's or the network's own if None.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        backend: how the network is run (:data:`hierseg.inference.backends.NAMES`); ``auto`` measures.
 
     Raises:
-        ConfigError: the device is not there, or a configuration is missing or wrong.
+        ConfigError: the device or the back-end is not there, or a configuration is missing or wrong.
         BundleError: the weights cannot be loaded.
     """
 
@@ -118,6 +133,7 @@ class Predictor:
         *,
         tree: LabelTree | None = None,
         device: str | torch.device = "auto",
+        backend: str = "auto",
     ) -> None:
         self.device = resolve_device(device)
         if isinstance(bundle_or_model, nn.Module):
@@ -136,6 +152,7 @@ class Predictor:
             self.id = bundle_or_model.id
         self.model = self.model.to(self.device).eval()
         self.preprocessor = Preprocessor(self.config, self.device)
+        self._backends = Backends(self.model, self.tree, int(self.config.get("spatial_dims", 3)), backend)
         self._failed = 0, 0
 
     def predict(
@@ -146,6 +163,7 @@ class Predictor:
         *,
         decode: str = "hierarchical",
         thresholds: Mapping[str, float] | None = None,
+        exhaustive: bool = False,
     ) -> Prediction:
         """Predict one case.
 
@@ -155,6 +173,7 @@ class Predictor:
             cancelled: asked often; True ends the work.
             decode: ``hierarchical`` or ``leaf``.
             thresholds: by node; the bundle's own if None.
+            exhaustive: compute every tile and branch, also those that a coarse pass finds to be without structures.
 
         Raises:
             Cancelled: ``cancelled`` returned True.
@@ -164,12 +183,14 @@ class Predictor:
         frames = _frames(volumes)
         stages = dict.fromkeys(("preprocess", "network", "decode", "restore"), 0.0)
         limits = self.config.get("thresholds") if thresholds is None else thresholds
+        options = _Options(decode, limits, exhaustive, cancelled)
+        work: dict[str, Any] = {}
         results: list[Restored] = []
         notes: list[str] = []
         for index in range(frames or 1):
             share = _share(progress, index, frames or 1)
             result, said = self._predict_frame(
-                [volume.frame(index) for volume in volumes], stages, share, cancelled, decode, limits
+                [volume.frame(index) for volume in volumes], stages, share, options, work
             )
             results.append(result)
             notes += [note for note in said if note not in notes]
@@ -180,7 +201,14 @@ class Predictor:
             for part in ("labels", "superclass", "confidence")
         )
         return Prediction(
-            labels, superclass, confidence, np.array(volumes[0].affine, np.float64), stages, self.tree, tuple(notes)
+            labels,
+            superclass,
+            confidence,
+            np.array(volumes[0].affine, np.float64),
+            stages,
+            self.tree,
+            tuple(notes),
+            work,
         )
 
     def _predict_frame(
@@ -188,9 +216,8 @@ class Predictor:
         volumes: Sequence[Volume],
         stages: dict[str, float],
         progress: Progress | None,
-        cancelled: Callable[[], bool] | None,
-        decode: str,
-        thresholds: Mapping[str, float] | None,
+        options: _Options,
+        work: dict[str, Any],
     ) -> tuple[Restored, tuple[str, ...]]:
         began = time.perf_counter()
         prepared = self._prepared(volumes)
@@ -206,7 +233,7 @@ class Predictor:
         lowest, failed = self._failed
         for number in range(lowest if voxels >= failed else 0, len(rungs)):
             try:
-                result = self._computed(prepared, rungs[number], progress, cancelled, decode, thresholds)
+                result = self._computed(prepared, rungs[number], progress, options, work)
                 said = [rungs[number].sentence] if rungs[number].sentence else []
                 break
             except (MemoryError, RuntimeError, ResourceError) as error:
@@ -238,20 +265,24 @@ class Predictor:
         prepared: Prepared,
         rung: Rung,
         progress: Progress | None,
-        cancelled: Callable[[], bool] | None,
-        decode: str,
-        thresholds: Mapping[str, float] | None,
+        options: _Options,
+        work: dict[str, Any],
     ) -> Restored:
         restorer = Restorer(
             prepared.affine, prepared.shape, prepared.source, self.tree,
-            mode=decode, thresholds=thresholds, cancelled=cancelled,
+            mode=options.decode, thresholds=options.thresholds, cancelled=options.cancelled,
         )  # fmt: skip
+        report: dict[str, Any] = {}
         for slab in slabs(
             self.model.to(rung.device), prepared.array, {**self.config, "patch_size": rung.patch_size},
             tree=self.tree, device=rung.device, stitch=rung.stitch, tile_batch=rung.tile_batch,
-            progress=progress, cancelled=cancelled, whole=not restorer.streams, choose_layout=True,
+            progress=progress, cancelled=options.cancelled, whole=not restorer.streams, backends=self._backends,
+            exhaustive=options.exhaustive, report=report,
         ):  # fmt: skip
             restorer.add(slab)
+        work["backend"] = report["backend"]
+        for key in ("tiles", "computed"):
+            work[key] = work.get(key, 0) + report[key]
         return restorer.result()
 
     def _too_small(self, error: BaseException) -> ResourceError:

@@ -29,7 +29,8 @@ from hierseg.inference.decode import (
     path_values,
     top_nodes,
 )
-from hierseg.inference.sliding import Cancelled, Probabilities, Progress, Slab
+from hierseg.inference.sliding import Cancelled, Progress
+from hierseg.inference.window import Probabilities, Slab
 from hierseg.labeltree import LabelTree
 
 _NEGLIGIBLE = 1e-3

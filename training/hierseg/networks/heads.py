@@ -7,6 +7,7 @@ head, so that the subclass loss also teaches the superclass head.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -90,10 +91,15 @@ class SeparateHeads(nn.Module):
         self.register_buffer("channel_order", inverse, persistent=False)
         self._in_order = order == sorted(order)
 
-    def forward(self, features: torch.Tensor) -> HierarchicalOutput:
-        """Logits from the trunk's raw features ``(B, channels, *spatial)``."""
+    def forward(self, features: torch.Tensor, present: Sequence[int] | None = None) -> HierarchicalOutput:
+        """Logits from the trunk's raw features ``(B, channels, *spatial)``.
+
+        With ``present``, rows of ``tree.top_level``, only these nodes' branches are computed: their superclass logits, and
+        the logits of their leaves, one node's after the other's.
+        """
         superclass, leaves = [], []
-        for branch_, superclass_head, leaf_head in zip(self.branches, self.superclass, self.leaf, strict=True):
+        for row in range(len(self.branches)) if present is None else present:
+            branch_, superclass_head, leaf_head = self.branches[row], self.superclass[row], self.leaf[row]
             hidden = branch_(features)
             logit = superclass_head(hidden)
             superclass.append(logit)
@@ -102,6 +108,6 @@ class SeparateHeads(nn.Module):
             else:
                 leaves.append(leaf_head(torch.cat([hidden, logit], dim=1) if self.prior_concatenation else hidden))
         leaf_logits = torch.cat(leaves, dim=1)
-        if not self._in_order:
+        if present is None and not self._in_order:
             leaf_logits = leaf_logits.index_select(1, self.channel_order)
         return HierarchicalOutput(torch.cat(superclass, dim=1), leaf_logits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,9 +70,10 @@ class HierarchicalSegmenter(nn.Module):
         """Sizes of the input must be multiples of it."""
         return self.trunk.divisor
 
-    def forward(self, x: torch.Tensor) -> HierarchicalOutput:
-        """Logits of an image ``(B, in_channels, *spatial)``."""
-        output: HierarchicalOutput = self.heads(self.trunk(x))
+    def forward(self, x: torch.Tensor, present: Sequence[int] | None = None) -> HierarchicalOutput:
+        """Logits of an image ``(B, in_channels, *spatial)``; ``present`` as for :class:`SeparateHeads`, the only heads that take it."""
+        features = self.trunk(x)
+        output: HierarchicalOutput = self.heads(features) if present is None else self.heads(features, present)
         return output
 
 

@@ -25,6 +25,8 @@ TREE = "brain_start"
 ATLAS_SEEDS = (1, 2)
 MAPS_PER_SEED = 60
 PATCH = 64
+WHOLE, COARSE_SEED, COARSE_HEADS = 112, 1009, 4
+"""Voxels along an edge, seed and number of the heads that a coarse pass is measured on."""
 _LIVING = "clabtoolkit/data/parcellationtools/sub-test2_ses-01_atlas-chimeraLFIIHISIFN_scale-1_desc-grow1mm_dseg"
 
 
@@ -63,18 +65,19 @@ def build(out: Path, samseg_python: str) -> None:
                 )
 
 
-def pack(checkpoint: Path, out: Path, results: Mapping[str, Any] | None) -> Bundle:
+def pack(checkpoint: Path, out: Path, results: Mapping[str, Any] | None, maps: Path | None = None) -> Bundle:
     """Write the bundle from a checkpoint's averaged weights.
 
     Args:
         checkpoint: as :func:`hierseg.recipes.brain_start_train.train` writes it.
         out: the bundle's folder.
         results: what :func:`hierseg.recipes.brain_start_evaluate.evaluate` measured, for the model card.
+        maps: class maps to measure with whether tiles without brain may be left out; without them none may.
     """
     if not checkpoint.is_file():
         raise ResourceError(f"{checkpoint}: there is no such checkpoint; run 'hierseg recipe brain-start train' first.")
     state = torch.load(checkpoint, weights_only=True)
-    config = {
+    config: dict[str, Any] = {
         "network": {"name": "HierarchicalSegmenter", "arguments": NETWORK},
         "channels": [{"name": "MRI", "normalization": {"type": "center_percentile", "lower": 0.5, "upper": 99.5}}],
         "orientation": "RAS",
@@ -85,9 +88,11 @@ def pack(checkpoint: Path, out: Path, results: Mapping[str, Any] | None) -> Bund
         "spatial_dims": 3,
         "modality": "MR",
     }
+    if maps is not None:
+        config["coarse_pass"] = _coarse_pass(state["average"], config, maps)
     metadata = {
         "name": "brain-start",
-        "version": "0.2.0",
+        "version": "0.2.1",
         "task": "Whole-brain segmentation into 4 regions and 16 structures along a label tree",
         "description": "A small model for brain MRI, best T1-weighted, trained on synthetic images only. A start to fine-tune from.",
         "authors": "HierSubclassSeg contributors",
@@ -105,6 +110,19 @@ def pack(checkpoint: Path, out: Path, results: Mapping[str, Any] | None) -> Bund
         card=card(int(state["iteration"]), results),
         license_text=_license_text(),
     )
+
+
+def _coarse_pass(weights: dict[str, torch.Tensor], config: Mapping[str, Any], maps: Path) -> dict[str, Any] | None:
+    """What a coarse pass may leave out, measured on whole synthetic heads that no training drew."""
+    from hierseg.inference.coarse_check import allowed
+    from hierseg.networks.segmenter import build_network
+    from hierseg.recipes.brain_generator import HeadGenerator
+    from hierseg.recipes.brain_start_train import load_maps
+
+    model = build_network(start_tree(), config["network"])
+    model.load_state_dict(weights)
+    heads = HeadGenerator(*load_maps(maps), patch=WHOLE, seed=COARSE_SEED)
+    return allowed(model, (heads.draw(number)[0] for number in range(COARSE_HEADS)), config, start_tree())
 
 
 def card(iterations: int, results: Mapping[str, Any] | None) -> str:

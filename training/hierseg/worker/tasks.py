@@ -208,6 +208,7 @@ class Tasks:
                 "stages": {"load model": seconds, "read": read, **prediction.stages},
                 "warm": warm,
                 "device": str(predictor.device),
+                "work": prediction.work,
                 "notes": list(prediction.notes),
                 **fields,
             },
@@ -335,7 +336,9 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         WorkerError: there is no such option.
     """
-    unknown = set(options) - {"decode", "thresholds"}
+    unknown = set(options) - {"decode", "thresholds", "exhaustive"}
     if unknown:
-        raise WorkerError(f"there is no option {', '.join(sorted(unknown))}; there are decode and thresholds.")
+        raise WorkerError(
+            f"there is no option {', '.join(sorted(unknown))}; there are decode, thresholds and exhaustive."
+        )
     return dict(options)

@@ -1,0 +1,214 @@
+"""The ways to run a network on a device, of which the fastest is found by measuring, once.
+
+On the CPU: torch with channels first or last, and OpenVINO where it is installed.  On CUDA under Linux: torch with
+channels first or last, and ``torch.compile``.  Which is fastest depends on the network and the machine (instance
+normalization, for one, knows no channels-last form); it is measured with tiles of half the edges and remembered in the
+user's folder, together with the seconds that a way takes to get ready: these have to be worth it for the image at hand.
+Results are the same but for rounding.  ``HIERSEG_BACKEND`` in the environment decides instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hierseg.atomic import write_text
+from hierseg.errors import ConfigError
+from hierseg.inference import openvino_forward
+from hierseg.inference.forward import Forward, TorchForward
+from hierseg.labeltree import LabelTree
+from hierseg.resources import home
+
+CHANNELS_FIRST, CHANNELS_LAST, OPENVINO, COMPILE = "channels_first", "channels_last", "openvino", "compile"
+NAMES = (CHANNELS_FIRST, CHANNELS_LAST, OPENVINO, COMPILE)
+LEAST_TILES = 16
+"""With fewer tiles the measurement would cost more than it gains."""
+LEAST_SECONDS = 12.0
+"""Ways that have to get ready first are not measured for less work than this."""
+_RUNS = 3
+_LEAST_GAIN = 1.03
+
+
+class Backends:
+    """All ways to run one network.
+
+    Args:
+        model: the network.
+        tree: its label tree.
+        spatial_dims: 2 or 3.
+        wanted: one of :data:`NAMES`, or ``auto``: measure.
+
+    Raises:
+        ConfigError: ``wanted`` or ``HIERSEG_BACKEND`` is no such name.
+    """
+
+    def __init__(self, model: nn.Module, tree: LabelTree, spatial_dims: int, wanted: str = "auto") -> None:
+        self._model, self._tree, self._dims = model, tree, spatial_dims
+        given, self._where = (wanted, "the back-end") if wanted != "auto" else _from_environment()
+        if given not in ("", *NAMES):
+            raise ConfigError(f"{self._where} is {given!r}; give {', '.join(NAMES)}, or auto.")
+        self._wanted = given
+        self._ready: dict[tuple[str, str], Forward] = {}
+        self._images = 0
+
+    def best(self, shape: Sequence[int], batches: int, device: torch.device) -> tuple[str, Forward]:
+        """The fastest way for an image, with its name.
+
+        Args:
+            shape: of a batch of tiles, ``(B, C, *spatial)``.
+            batches: how many of them are about to be computed.
+            device: where the model's weights lie.
+
+        Raises:
+            ConfigError: the way that was asked for is not to be had here.
+        """
+        self._images += 1
+        name = self._wanted or self._cheapest(shape, batches, device)
+        if name not in (CHANNELS_FIRST, *candidates(device)):
+            raise ConfigError(f"{self._where} is {name!r}, which is {_why_not(name)}; install it, or give auto.")
+        return name, self._built(name, device)
+
+    def _cheapest(self, shape: Sequence[int], batches: int, device: torch.device) -> str:
+        names = candidates(device)
+        path, key = home() / "backends.json", _key(self._model, shape, device)
+        known = _read(path).get(key)
+        seconds = dict(known) if isinstance(known, dict) and _are_numbers(known) else {}
+        quick = [name for name in names if name in (CHANNELS_FIRST, CHANNELS_LAST)]
+        found = dict(seconds)
+        if len(names) > 1 and batches >= LEAST_TILES:
+            small, share = _smaller(shape, int(getattr(self._model, "divisor", 16)))
+            for name in (*quick, *(name for name in names if name not in quick)):
+                slow = name not in quick
+                if name in found or (slow and batches * min(found[other] for other in quick) < LEAST_SECONDS):
+                    continue
+                began = time.perf_counter()
+                measured = self._measured(name, small, device)
+                found[name] = measured / share
+                if slow:
+                    found[f"{name} ready"] = time.perf_counter() - began - (_RUNS + 1) * measured
+        if found != seconds:
+            _remember(path, key, found)
+        costs = {name: self._cost(name, found, batches, device) for name in names if name in found}
+        if not costs:
+            return CHANNELS_FIRST
+        best = min(costs, key=lambda name: costs[name])
+        # A gain within the measurement's noise is none.
+        return best if costs.get(CHANNELS_FIRST, 0.0) > _LEAST_GAIN * costs[best] else CHANNELS_FIRST
+
+    def _cost(self, name: str, seconds: dict[str, float], batches: int, device: torch.device) -> float:
+        """Seconds for the image; getting ready is shared out among the images seen so far."""
+        ready = 0.0 if (name, str(device)) in self._ready else seconds.get(f"{name} ready", 0.0)
+        return max(0.0, ready) / self._images + batches * seconds[name]
+
+    def _measured(self, name: str, shape: Sequence[int], device: torch.device) -> float:
+        """Seconds of a batch; infinite where this way cannot run the network."""
+        tiles = torch.zeros(*shape, *[1] * (3 - self._dims), device=device)
+        try:
+            run = self._built(name, device)
+            return _median(lambda: run(tiles), device)
+        except (ImportError, RuntimeError, OSError) as error:
+            if name in (CHANNELS_FIRST, CHANNELS_LAST) or isinstance(error, torch.OutOfMemoryError):
+                raise
+            return math.inf
+
+    def _built(self, name: str, device: torch.device) -> Forward:
+        form = torch.contiguous_format
+        if name == CHANNELS_LAST:
+            form = torch.channels_last if self._dims == 2 else torch.channels_last_3d
+        if name != OPENVINO:
+            self._model.to(memory_format=form)  # type: ignore[call-overload]
+        key = name, str(device)
+        if key not in self._ready:
+            if name == OPENVINO:
+                self._ready[key] = openvino_forward.OpenVinoForward(self._model, self._tree, self._dims)
+            else:
+                compiled = torch.compile if name == COMPILE else None
+                self._ready[key] = TorchForward(self._model, self._tree, self._dims, device, form, compiled)
+        return self._ready[key]
+
+
+def candidates(device: torch.device) -> tuple[str, ...]:
+    """The ways that there are on a device here."""
+    if device.type == "cpu":
+        return (CHANNELS_FIRST, CHANNELS_LAST, *([OPENVINO] if openvino_forward.is_installed() else []))
+    if device.type == "cuda":
+        return (CHANNELS_FIRST, CHANNELS_LAST, *([COMPILE] if sys.platform == "linux" else []))
+    return (CHANNELS_FIRST,)
+
+
+def _from_environment() -> tuple[str, str]:
+    given = os.environ.get("HIERSEG_BACKEND", "")
+    return "" if given == "auto" else given, "HIERSEG_BACKEND"
+
+
+def _why_not(name: str) -> str:
+    return {
+        OPENVINO: "for the CPU and needs the package openvino",
+        COMPILE: "for CUDA under Linux",
+    }.get(name, "not for this device")
+
+
+def _smaller(shape: Sequence[int], divisor: int) -> tuple[list[int], float]:
+    """A tile of half the edges, and its share of the work: all runs together take about as long as one tile."""
+    small = [*shape[:2], *(max(divisor, edge // 2 // divisor * divisor) for edge in shape[2:])]
+    return small, math.prod(small) / math.prod(shape)
+
+
+def _median(run: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of a run, the first one left out."""
+    seconds = []
+    for _ in range(_RUNS + 1):
+        began = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])
+
+
+def _key(model: nn.Module, shape: Sequence[int], device: torch.device) -> str:
+    """What the measurement depends on; weights do not matter, their shapes do."""
+    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    what = [
+        type(model).__name__,
+        shapes,
+        tuple(shape),
+        torch.cuda.get_device_name(device) if device.type == "cuda" else torch.get_num_threads(),
+        torch.__version__,
+        platform.processor(),
+        platform.node(),
+    ]
+    return hashlib.sha256(repr(what).encode()).hexdigest()
+
+
+def _are_numbers(found: dict[Any, Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remember(path: Path, key: str, seconds: dict[str, float]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({**_read(path), key: seconds}, indent=1) + "\n")
+    except OSError:
+        # A home that cannot be written to: it is measured again the next time.
+        return

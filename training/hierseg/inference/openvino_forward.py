@@ -1,0 +1,117 @@
+"""A network run by OpenVINO on the CPU, with one thread or many, in float32.
+
+Its shapes stay open, so that one conversion serves all tiles.  The trunk and the heads are two graphs: the trunk's
+features go to the heads of those top-level nodes that can be present.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from hierseg.inference.forward import Probable, has_branches, inference, probabilities
+from hierseg.labeltree import LabelTree
+
+
+def is_installed() -> bool:
+    """Whether OpenVINO is there; nothing is imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+class OpenVinoForward:
+    """As :class:`~hierseg.inference.forward.Forward`; converts the network when it is made.
+
+    Args:
+        model: in evaluation mode, on the CPU; its weights are copied.
+        tree: its label tree.
+        spatial_dims: 2 or 3.
+
+    Raises:
+        ImportError: OpenVINO is not installed, or broken.
+        RuntimeError: the network cannot be converted.
+    """
+
+    def __init__(self, model: nn.Module, tree: LabelTree, spatial_dims: int) -> None:
+        self.selective = has_branches(model)
+        self._flat, self._model = spatial_dims == 2, model
+        self._sums = Probable(model, tree).sums
+        channels = int(next(model.parameters()).shape[1])
+        self._example = torch.zeros(1, channels, *[2 * int(getattr(model, "divisor", 16))] * spatial_dims)
+        self._trunk: Any = _compiled(cast("nn.Module", model.trunk), self._example) if self.selective else None
+        self._graphs: dict[tuple[int, ...] | None, Any] = {}
+        self._graph(None)
+
+    def __call__(
+        self, tiles: torch.Tensor, present: tuple[int, ...] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :class:`~hierseg.inference.forward.Forward`."""
+        import openvino
+
+        image = openvino.Tensor((tiles[..., 0] if self._flat else tiles).contiguous().numpy(), shared_memory=True)
+        if self._trunk is not None:
+            self._trunk.infer([image])
+            image = self._trunk.get_output_tensor(0)
+        graph = self._graph(present)
+        graph.infer([image])
+        top, leaf = (torch.from_numpy(graph.get_output_tensor(index).data) for index in range(2))
+        return (top[..., None], leaf[..., None]) if self._flat else (top, leaf)
+
+    def _graph(self, present: tuple[int, ...] | None) -> Any:
+        """What makes probabilities of these top-level nodes, from the trunk's features or from the image."""
+        if present not in self._graphs:
+            with inference():
+                if self._trunk is None:
+                    self._graphs[present] = _compiled(_Whole(self._model, self._sums), self._example)
+                else:
+                    features = cast("nn.Module", self._model.trunk)(self._example)
+                    self._graphs[present] = _compiled(
+                        _Heads(cast("nn.Module", self._model.heads), present, self._sums), features
+                    )
+        return self._graphs[present]
+
+
+class _Whole(nn.Module):
+    def __init__(self, model: nn.Module, sums: torch.Tensor) -> None:
+        super().__init__()
+        self.model, self.sums = model, sums
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return probabilities(self.model(x), self.sums)
+
+
+class _Heads(nn.Module):
+    def __init__(self, heads: nn.Module, present: tuple[int, ...] | None, sums: torch.Tensor) -> None:
+        super().__init__()
+        self.heads, self.present, self.sums = heads, present, sums
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return probabilities(self.heads(features, self.present), self.sums)
+
+
+def _compiled(module: nn.Module, example: torch.Tensor) -> Any:
+    """A request that runs a module; batch and edges stay open."""
+    import openvino
+
+    with inference(), warnings.catch_warnings():
+        # What tracing warns of are sizes that it takes as given: multiples of the divisor all go the same way.
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            traced = torch.jit.trace(module.eval(), example.clone(), check_trace=False)
+            shape = openvino.PartialShape([-1, example.shape[1], *[-1] * (example.ndim - 2)])
+            graph = openvino.convert_model(traced, input=[shape])
+        finally:
+            logging.disable(before)
+    settings = {
+        # Elsewhere bfloat16 is the default, whose results differ from processor to processor.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,
+    }
+    return openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
