@@ -61,7 +61,7 @@ class Backends:
             raise ConfigError(f"{self._where} is {given!r}; give {', '.join(NAMES)}, or auto.")
         self._wanted = given
         self._ready: dict[tuple[str, str], Forward] = {}
-        self._images = 0
+        self._last: tuple[tuple[int, ...], torch.device] | None = None
 
     def best(self, shape: Sequence[int], batches: int, device: torch.device) -> tuple[str, Forward]:
         """The fastest way for an image, with its name.
@@ -74,17 +74,31 @@ class Backends:
         Raises:
             ConfigError: the way that was asked for is not to be had here.
         """
-        self._images += 1
+        self._last = tuple(shape), device
         name = self._wanted or self._cheapest(shape, batches, device)
         if name not in (CHANNELS_FIRST, *candidates(device)):
             raise ConfigError(f"{self._where} is {name!r}, which is {_why_not(name)}; install it, or give auto.")
         return name, self._built(name, device)
 
+    def settle(self) -> None:
+        """Get the way ready that is fastest for further images like the last one; for a worker with time on its hands."""
+        if self._last is None or self._wanted:
+            return
+        shape, device = self._last
+        seconds = _known(_key(self._model, shape, device))
+        names = [name for name in candidates(device) if name in seconds]
+        if not names:
+            return
+        try:
+            self._built(min(names, key=lambda name: seconds[name]), device)
+        except (ImportError, RuntimeError, OSError, MemoryError):
+            # It was not asked for: the way that is ready now goes on.
+            return
+
     def _cheapest(self, shape: Sequence[int], batches: int, device: torch.device) -> str:
         names = candidates(device)
-        path, key = home() / "backends.json", _key(self._model, shape, device)
-        known = _read(path).get(key)
-        seconds = dict(known) if isinstance(known, dict) and _are_numbers(known) else {}
+        key = _key(self._model, shape, device)
+        seconds = _known(key)
         quick = [name for name in names if name in (CHANNELS_FIRST, CHANNELS_LAST)]
         found = dict(seconds)
         if len(names) > 1 and batches >= LEAST_TILES:
@@ -99,7 +113,7 @@ class Backends:
                 if slow:
                     found[f"{name} ready"] = time.perf_counter() - began - (_RUNS + 1) * measured
         if found != seconds:
-            _remember(path, key, found)
+            _remember(key, found)
         costs = {name: self._cost(name, found, batches, device) for name in names if name in found}
         if not costs:
             return CHANNELS_FIRST
@@ -108,9 +122,9 @@ class Backends:
         return best if costs.get(CHANNELS_FIRST, 0.0) > _LEAST_GAIN * costs[best] else CHANNELS_FIRST
 
     def _cost(self, name: str, seconds: dict[str, float], batches: int, device: torch.device) -> float:
-        """Seconds for the image; getting ready is shared out among the images seen so far."""
+        """Seconds for the image, getting ready included."""
         ready = 0.0 if (name, str(device)) in self._ready else seconds.get(f"{name} ready", 0.0)
-        return max(0.0, ready) / self._images + batches * seconds[name]
+        return max(0.0, ready) + batches * seconds[name]
 
     def _measured(self, name: str, shape: Sequence[int], device: torch.device) -> float:
         """Seconds of a batch; infinite where this way cannot run the network."""
@@ -193,6 +207,16 @@ def _key(model: nn.Module, shape: Sequence[int], device: torch.device) -> str:
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
+def _known(key: str) -> dict[str, float]:
+    """What was measured before: seconds of a batch, and seconds to get ready."""
+    found = _read(_path()).get(key)
+    return dict(found) if isinstance(found, dict) and _are_numbers(found) else {}
+
+
+def _path() -> Path:
+    return home() / "backends.json"
+
+
 def _are_numbers(found: dict[Any, Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in found.values())
 
@@ -205,7 +229,8 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _remember(path: Path, key: str, seconds: dict[str, float]) -> None:
+def _remember(key: str, seconds: dict[str, float]) -> None:
+    path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({**_read(path), key: seconds}, indent=1) + "\n")

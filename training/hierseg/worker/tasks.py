@@ -214,6 +214,7 @@ class Tasks:
             },
             arrays,
         )
+        predictor.settle()
 
     def _ready(self, job: Job) -> tuple[Bundle, Predictor, bool, float]:
         """The bundle, its predictor, whether it was warm, and the seconds that loading took."""
