@@ -117,7 +117,7 @@ def test_getting_ready_unasked_never_fails(model: Any, home: Path, monkeypatch: 
     monkeypatch.setattr(openvino_forward, "is_installed", lambda: True)
     monkeypatch.setattr(openvino_forward, "OpenVinoForward", broken)
     home.mkdir()
-    found = {CHANNELS_FIRST: 0.1, OPENVINO: 0.05, "openvino ready": 2.5}
+    found = {CHANNELS_FIRST: 0.1, CHANNELS_LAST: 0.1, OPENVINO: 0.05, "openvino ready": 2.5}
     (home / "backends.json").write_text(json.dumps({backends._key(model, SHAPE, CPU): found}))
     worker = ways(model)
     worker.best(SHAPE, 20, CPU)
