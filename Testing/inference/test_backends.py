@@ -256,3 +256,14 @@ def test_absent_top_level_nodes_are_left_out(name: str) -> None:
 def test_a_network_with_shared_heads_cannot_leave_anything_out() -> None:
     model = network(separate_normalization=False)
     assert not ways(model).best(SHAPE, 1, CPU)[1].selective
+
+
+def test_a_compiled_network_gives_the_same(model: Any) -> None:
+    """With torch's front end alone: its code generator needs a C++ compiler, or a graphics card's."""
+    compiled = TorchForward(model, model.tree, 3, CPU, compiled=lambda network: torch.compile(network, backend="eager"))
+    plain = TorchForward(model, model.tree, 3, CPU)
+    assert not compiled.selective
+    for batch in (2, 1):
+        tiles = torch.randn(batch, 1, 16, 16, 16)
+        for ours, theirs in zip(compiled(tiles), plain(tiles), strict=True):
+            torch.testing.assert_close(ours, theirs)
