@@ -170,27 +170,6 @@ def test_present_rows_are_those_within_reach() -> None:
     assert not spread[0, 16, 0, 0]
 
 
-def test_sums_in_half_precision_decide_alike() -> None:
-    """What a graphics card sums in half precision differs by rounding only."""
-    from hierseg.inference.tiles import plan_tiles
-    from hierseg.inference.window import Window, gaussian
-
-    tree, generator = brain_tree(), torch.Generator().manual_seed(0)
-    config = {"patch_size": [16, 16, 16], "overlap": 0.5}
-    plan = plan_tiles(Threshold(tree), config, (16, 16, 40), torch.device("cpu"), None, True)
-    windows = [Window(tree, plan, torch.device("cpu"), dtype) for dtype in (torch.float32, torch.float16)]
-    for place in plan.groups[0]:
-        leaf = torch.softmax(3 * torch.randn(1, len(tree.leaves), 16, 16, 16, generator=generator), 1)
-        top = torch.softmax(torch.randn(1, len(tree.top_level), 16, 16, 16, generator=generator), 1)
-        for window in windows:
-            window.add([place], top, leaf, gaussian((16, 16, 16)))
-    full, half = (window.complete(40, (16, 16, 40)) for window in windows)
-    assert full is not None
-    assert half is not None
-    assert half.probabilities.leaf.dtype == torch.float16
-    torch.testing.assert_close(half.probabilities.leaf.float(), full.probabilities.leaf, atol=2e-3, rtol=0)
-
-
 class Halves(Threshold):
     """Sees a structure only in images of this many voxels and more along the longest edge."""
 

@@ -260,7 +260,7 @@ class _Grid:
         shape = [part.stop - part.start for part in box]
         # Values at points, not averages: one thick slice, seen by the network as several, would lose to its neighbors.
         source, target = _shifted(self.affine, inner), _shifted(self.target_affine, box)
-        result = resample(channel[inner][None], source, target, shape, antialias=False)[0]
+        result = resample(channel[inner][None].float(), source, target, shape, antialias=False)[0]
         self.seconds += self._now() - began
         return result
 
@@ -356,7 +356,7 @@ def _settle(
     values = values.masked_fill(~below[:, node[tuple(stuck.T)].long()], -1.0)
     value, choice = values.max(dim=0)
     leaf[tuple(stuck.T)] = choice.to(leaf.dtype)
-    confidence[tuple(stuck.T)] = value
+    confidence[tuple(stuck.T)] = value.to(confidence.dtype)
 
 
 def _accepted_depth(
