@@ -51,6 +51,6 @@ def test_they_are_restored_alike(both: tuple[Probabilities, Probabilities], mode
     tree = brain_tree()
     full, half = (restore(part, np.eye(4), grid, tree, mode=mode, thresholds={"tumor": 0.3}) for part in both)
     assert half.confidence.dtype == np.float32
-    np.testing.assert_allclose(half.confidence, full.confidence, atol=0.3)
-    assert np.mean(np.abs(half.confidence - full.confidence)) < 1e-3
+    # Where two nodes are equally probable but for rounding, another one wins, with another confidence.
+    assert np.mean(np.abs(half.confidence - full.confidence) > 2e-3) < 0.01
     assert np.mean(half.labels != full.labels) < 0.01
