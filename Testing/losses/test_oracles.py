@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from hierseg.losses import (
     RegionLoss,
     SplitCrossEntropy,
     TreeCrossEntropy,
+    TreeTriplet,
     TreeWasserstein,
 )
 from standins.label_trees import random_map, tree_of, trees
@@ -201,3 +203,38 @@ def test_regions_leave_out_what_is_unlabelled() -> None:
     loss.backward()
     assert loss == 0
     assert logits.grad.abs().sum() == 0
+
+
+# -- triplets ----------------------------------------------------------------------------------------------------
+
+
+def test_a_triplet_by_hand() -> None:
+    tree = tree_of({"a": {"a1": {}, "a2": {}}, "b": {"b1": {}}})
+    value = {node.name: node.value for node in tree.nodes}
+    target = torch.tensor([[value["a1"], value["a2"], value["b1"], value["a"], 255]])
+    features = torch.tensor([[[1.0, 0.6, 0.0, 9.0, 9.0], [0.0, 0.8, 2.0, 9.0, 9.0]]])
+    # a1 is the anchor: cos 0.6 to a2, 0 to b1.  a2: 0.6 to a1, 0.8 to b1.  b1 has no sibling.
+    expected = (max(0.0, 0.0 - 0.6 + 0.6) + max(0.0, 0.8 - 0.6 + 0.6)) / 2
+    assert TreeTriplet(tree)(features, target).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_a_sibling_or_another_superclass_there_is_no_triplet() -> None:
+    tree = tree_of({"a": {"a1": {}, "a2": {}}, "b": {}})
+    value = {node.name: node.value for node in tree.nodes}
+    features = torch.randn(1, 3, 4, requires_grad=True)
+    for names in (("a1", "a1", "a2", "a2"), ("a1", "b", "b", "b"), ("a", "a", "b", "b")):
+        loss = TreeTriplet(tree)(features, torch.tensor([[value[name] for name in names]]))
+        loss.backward()
+        assert loss == 0
+    target = torch.tensor([[value[name] for name in ("a1", "a2", "b", "b")]])
+    assert torch.autograd.gradcheck(
+        lambda x: _seeded(lambda: TreeTriplet(tree, most=1)(x, target)),
+        (features.detach().double().requires_grad_(),),
+        atol=1e-3,
+        eps=1e-3,
+    )
+
+
+def _seeded(compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    torch.manual_seed(0)
+    return compute()

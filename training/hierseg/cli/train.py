@@ -7,6 +7,8 @@ import json
 import sys
 from typing import Any
 
+from hierseg.engine.settings import METHODS
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command's parser."""
@@ -25,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run folder: new or empty, or with --resume that of the run to go on with",
     )
     parser.add_argument("--config", metavar="F", help="YAML file of settings, or the name of a shipped one")
-    parser.add_argument("--method", choices=("ess", "two_head"), help="training method (setting 'method')")
+    parser.add_argument("--method", choices=METHODS, help="training method (setting 'method')")
     parser.add_argument(
         "--init",
         metavar="BUNDLE",
@@ -38,6 +40,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=[],
         metavar="KEY=VALUE",
         help="change one setting, e.g. --set losses.marginal=1; may be repeated",
+    )
+    parser.add_argument(
+        "--hold-out-each",
+        choices=("leaf", "top"),
+        help="train once for each leaf, or top-level node, hidden from the training, and tell how well each is noticed",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
     parser.add_argument(
@@ -71,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.background:
         lower_priority()
+    if arguments.hold_out_each:
+        return _hold_out_each(arguments, settings)
     bar = None if arguments.quiet else _Bar()
     try:
         result = train(
@@ -90,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({
             "state": result.state, "iterations": result.iterations, "run": str(result.folder), "bundle": str(result.bundle),
             "best": result.best, "dice": scores, "seconds": round(result.seconds, 1), "notes": list(result.notes),
+            "out_of_distribution": None if result.out_of_distribution is None else result.out_of_distribution.to_dict(),
         }, ensure_ascii=False))  # fmt: skip
         return 0
     print(f"{result.state.capitalize()} after {result.iterations} iterations. The model: {result.bundle}")
@@ -102,6 +112,30 @@ def run(arguments: argparse.Namespace) -> int:
         width = max(len(node) for node in scores)
         for node, score in scores.items():
             print(f"  {node:<{width}}  {'not in the reference' if score is None else f'Dice {score:.3f}'}")
+    return 0
+
+
+def _hold_out_each(arguments: argparse.Namespace, settings: dict[str, Any]) -> int:
+    from hierseg.dataset import Dataset
+    from hierseg.engine.hold_out_each import hold_out_each
+    from hierseg.errors import ConfigError
+
+    if arguments.init or arguments.resume:
+        raise ConfigError(
+            "--hold-out-each begins every training anew and goes on by itself; leave out --init and --resume."
+        )
+    table = hold_out_each(
+        Dataset.open(arguments.dataset), arguments.out, settings, arguments.hold_out_each,
+        device=arguments.device, threads=arguments.threads, say=lambda text: print(text, file=sys.stderr),
+    )  # fmt: skip
+    if arguments.json:
+        print(json.dumps(table, ensure_ascii=False))
+        return 0
+    width = max(len(name) for name in table["classes"])
+    print(f"{'hidden':<{width}}  AUROC  FPR at 95 % TPR")
+    for name, row in [*table["classes"].items(), ("mean", table["mean"])]:
+        shown = "not in the validation cases" if row.get("auroc") is None else f"{row['auroc']:.3f}  {row['fpr95']:.3f}"
+        print(f"{name:<{width}}  {shown}")
     return 0
 
 

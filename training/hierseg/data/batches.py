@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hierseg.data.caching import CaseCache
 from hierseg.data.cases import TrainingCase
-from hierseg.data.sampling import Draw, TwoStreamSampler, crop, window
+from hierseg.data.sampling import COARSE, Draw, TwoStreamSampler, crop, window
 from hierseg.data.transforms import PatchTransform, side_axis
 from hierseg.labeltree import LabelTree
 from hierseg.mix.boxes import Box, mixed_patch, superclass_boxes
@@ -35,6 +35,7 @@ class Batch:
         mixed_image: float32 ``(M, C, *spatial)``.
         mixed_label: node values of the partner where it was blended in, unlabelled elsewhere, ``(M, *spatial)``.
         mixed_weight: how much of the partner each voxel of the mixed image is, ``(M, *spatial)``.
+        coarse: the rows cut around coarse voxels, int64; those of the others are fine.
     """
 
     iteration: int
@@ -45,11 +46,41 @@ class Batch:
     mixed_image: torch.Tensor
     mixed_label: torch.Tensor
     mixed_weight: torch.Tensor
+    coarse: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        names = ("image", "label", "rows", "mixed_image", "mixed_label", "mixed_weight")
+        names = ("image", "label", "rows", "mixed_image", "mixed_label", "mixed_weight", "coarse")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+
+    def split(self, parts: int) -> list[Batch]:
+        """The same patches in smaller batches; fine and coarse ones are dealt out in turn.
+
+        Args:
+            parts: how many; at most one a patch.
+        """
+        size = len(self.cases)
+        parts = min(parts, size)
+        return [self] if parts == 1 else [self._only(list(range(part, size, parts))) for part in range(parts)]
+
+    def _only(self, kept: list[int]) -> Batch:
+        place = {row: index for index, row in enumerate(kept)}
+        mixed = [number for number, row in enumerate(self.rows.tolist()) if row in place]
+
+        def renumbered(rows: torch.Tensor) -> torch.Tensor:
+            return rows.new_tensor([place[row] for row in rows.tolist() if row in place])
+
+        return Batch(
+            iteration=self.iteration,
+            cases=tuple(self.cases[row] for row in kept),
+            image=self.image[kept],
+            label=self.label[kept],
+            rows=renumbered(self.rows),
+            mixed_image=self.mixed_image[mixed],
+            mixed_label=self.mixed_label[mixed],
+            mixed_weight=self.mixed_weight[mixed],
+            coarse=renumbered(self.coarse),
+        )
 
 
 class Batches(Dataset[Batch]):
@@ -100,6 +131,7 @@ class Batches(Dataset[Batch]):
             mixed_image=stack("mixed_image", (0, channels, *size), torch.float32),
             mixed_label=stack("mixed_label", (0, *size), torch.int64),
             mixed_weight=stack("mixed_weight", (0, *size), torch.float32),
+            coarse=torch.tensor([row for row, draw in enumerate(draws) if draw.stream == COARSE], dtype=torch.long),
         )
 
     def _patch(self, draw: Draw) -> dict[str, torch.Tensor]:

@@ -24,6 +24,8 @@ from hierseg.labeltree import LabelTree
 BALANCED = 2.0 / 3.0
 """Share of patches centered on a node drawn uniformly."""
 
+_MOST_NAMES = 5
+
 FINE, COARSE = "fine", "coarse"
 _STREAM_NUMBER = {FINE: 0, COARSE: 1}
 
@@ -81,26 +83,52 @@ class TwoStreamSampler:
         fine, coarse = subclass_values(tree), coarse_values(tree)
         # A case that shows top-level leaves alone teaches the superclasses, so that it joins the coarse stream.
         self.fine = [i for i, index in enumerate(indices) if fine & index.counts.keys()]
-        self.coarse = [i for i, index in enumerate(indices) if coarse & index.counts.keys() or i not in set(self.fine)]
+        # A case of which all labels are hidden (``hold_out``) is in neither.
+        labelled = [i for i, index in enumerate(indices) if index.counts]
+        if not labelled:
+            raise TrainingError(
+                "no case has a labelled voxel that is not hidden; annotate some, or hide fewer classes."
+            )
+        self.coarse = [i for i in labelled if coarse & indices[i].counts.keys() or i not in set(self.fine)]
         if not coarse:
             # A flat tree: every leaf is a top-level node, and there is nothing coarse.
-            self.fine, self.coarse = list(range(len(indices))), []
+            self.fine, self.coarse = labelled, []
         self._subclasses = fine
         self._allowed = {FINE: set(tree.leaf_values.tolist()), COARSE: set(tree.values.tolist()) - fine}
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
+    def check(self, method: str) -> None:
+        """Refuse a method that has nothing to learn from.
+
+        Raises:
+            TrainingError: ``unet`` learns from subclasses alone, and no case shows any.
+        """
+        if method == "unet" and not self.fine:
+            raise TrainingError(
+                "no case has a voxel that is labelled with a subclass, and the method 'unet' learns from nothing else; "
+                "refine some cases, or choose another method."
+            )
+
     @property
     def notes(self) -> list[str]:
         """What is missing for training as the paper does, in sentences."""
-        if not self.coarse:
-            return (
-                []
-                if not coarse_values(self.tree)
-                else ["Every case is annotated with subclasses only: all patches come from them, and nothing is mixed."]
-            )
-        if not self.fine:
+        if self.coarse and not self.fine:
             return ["No case has a subclass-labelled voxel: only the superclasses are learned; the subclasses are not."]
-        return []
+        notes = []
+        if not self.coarse and coarse_values(self.tree):
+            notes.append(
+                "Every case is annotated with subclasses only: all patches come from them, and nothing is mixed."
+            )
+        shown = {value for index in self.indices for value in index.counts}
+        absent = [f"'{leaf.name}'" for leaf in self.tree.leaves if leaf.value not in shown]
+        if absent:
+            named = ", ".join(absent[:_MOST_NAMES]) + (
+                f" and {len(absent) - _MOST_NAMES} more" if len(absent) > _MOST_NAMES else ""
+            )
+            notes.append(
+                f"No training case shows {named}: what nobody drew is not learned; it stays in the label tree and in the tables."
+            )
+        return notes
 
     @property
     def taught(self) -> frozenset[str]:

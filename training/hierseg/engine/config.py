@@ -19,101 +19,30 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from hierseg.bundle_format import DEFAULT_OVERLAP
+from hierseg.engine.settings import (
+    HEADS,
+    METHOD_HEADS,
+    METHODS,
+    Augmentation,
+    Consistency,
+    Losses,
+    Mix,
+    Validation,
+)
 from hierseg.errors import ConfigError
 
+__all__ = [
+    "Augmentation",
+    "Consistency",
+    "Losses",
+    "Mix",
+    "TrainConfig",
+    "Validation",
+    "parse_overrides",
+    "read_config_file",
+]
+
 DEFAULT_NORMALIZATION: dict[str, Any] = {"type": "percentile", "lower": 0.5, "upper": 99.5}
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Weights of the loss terms; 0 switches a term off.
-
-    Attributes:
-        superclass: cross-entropy and Dice of the superclass head on every labelled voxel (L_c of paper A).
-        partial: cross-entropy and Dice of the leaf head on leaf-labelled voxels (L_f).
-        mix: the loss on mixed images (L_p); method ``ess`` only.
-        marginal: −log of the summed leaf probabilities on voxels that carry an inner node.
-        keep: distance to the start model's probabilities where no leaf is labelled (knowledge keeping);
-            needs ``--init``.
-        split: −log P(child | parent), every parent counting the same: for few strokes of new subclasses beside many
-            voxels that were taken over (:class:`hierseg.losses.SplitCrossEntropy`).
-    """
-
-    superclass: float = 1.0
-    partial: float = 1.0
-    mix: float = 1.0
-    marginal: float = 0.0
-    keep: float = 0.0
-    split: float = 0.0
-
-
-@dataclass(frozen=True)
-class Mix:
-    """HierarchicalMix (paper A, section 2.3).
-
-    Attributes:
-        mode: ``full``, ``mixup`` (mixed images, no pseudo labels), ``pseudo`` (pseudo labels, no mixing) or ``off``.
-        tau_start: confidence that a pseudo label needs at the first iteration.
-        tau_end: the same at the last iteration; linear in between.
-        alpha_low: smallest weight of the leaf-labelled image.
-        alpha_high: largest weight.
-        ramp: the sigmoid steps of the published code on the weight of the mix loss (the paper has none).
-    """
-
-    mode: str = "full"
-    tau_start: float = 1.0
-    tau_end: float = 0.4
-    alpha_low: float = 0.5
-    alpha_high: float = 1.0
-    ramp: bool = False
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes of a patch.  Probabilities are per patch.
-
-    Attributes:
-        flip_axes: array axes that may be mirrored, e.g. ``[0]``; mirroring left to right swaps opposite nodes, and
-            where a tree tells sides apart no other kind of relabeling happens.
-        flip_probability: of mirroring, for each axis.
-        affine_probability: of turning and scaling.
-        rotation: largest angle in degrees, each axis.
-        scale: largest relative change of size.
-        intensity_probability: of each of the intensity changes below.
-        brightness: largest relative scaling and largest shift of intensities (which lie around 0..1).
-        contrast: gamma between 1 − contrast and 1 + 2·contrast.
-        noise: standard deviation of Gaussian noise.
-        blur: largest standard deviation of Gaussian smoothing, in voxels.
-    """
-
-    flip_axes: tuple[int, ...] = (0,)
-    flip_probability: float = 0.5
-    affine_probability: float = 0.5
-    rotation: float = 12.0
-    scale: float = 0.12
-    intensity_probability: float = 0.3
-    brightness: float = 0.15
-    contrast: float = 0.25
-    noise: float = 0.03
-    blur: float = 0.8
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Measuring on held-out cases.
-
-    Attributes:
-        fraction: share of the training cases held out, by a hash of each case's group, if the dataset has no
-            cases in "validation"; 0 for none.
-        least_groups: with fewer groups than this all of them are trained on, and nothing is measured.
-        interval: iterations between two measurements; 0 for the end only.
-        slices: where no case can be held out, the share of annotated slices that is; 0 for none.
-    """
-
-    fraction: float = 0.2
-    least_groups: int = 2
-    interval: int = 200
-    slices: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,7 +52,9 @@ class TrainConfig:
     Attributes:
         tree: ``dataset`` learns the dataset's label tree, ``start`` that of the start bundle: what the dataset tells apart
             beyond it is merged.
-        method: ``ess`` (paper A) or ``two_head`` (its baseline without HierarchicalMix).
+        hold_out: names of nodes whose voxels are hidden from the training, to see whether the model notices at the end that it
+            does not know them.
+        method: one of :data:`hierseg.engine.settings.METHODS`; docs/methods.md says what each does.
         iterations: optimizer steps.
         batch_size: patches a step.
         fine_share: share of the patches around leaf-labelled voxels; the others lie around coarse ones.  Half in paper A.
@@ -132,7 +63,9 @@ class TrainConfig:
         orientation: axis codes such as ``RAS``.
         normalization: one rule for all channels, or one for each channel by name.
         overlap: of the sliding window, 0 to below 1.
-        trunk, width, prior_concatenation, separate_normalization, trunk_arguments: the network.
+        head: the network's output layers, one of :data:`hierseg.engine.settings.HEADS`; ``auto`` takes the method's own.
+        trunk, width, prior_concatenation, separate_normalization, trunk_arguments: the network; the two switches belong
+            to the head ``two_heads``.
         learning_rate, momentum, weight_decay, schedule, warmup, gradient_clip: stochastic gradient descent;
             ``schedule`` is ``linear``, ``poly`` or ``constant``, ``warmup`` counts iterations.
         learning_rate_trunk: factor on the learning rate of the trunk.
@@ -152,6 +85,7 @@ class TrainConfig:
     """
 
     tree: str = "dataset"
+    hold_out: tuple[str, ...] = ()
     method: str = "ess"
     iterations: int = 2000
     batch_size: int = 4
@@ -161,6 +95,7 @@ class TrainConfig:
     orientation: str = "RAS"
     normalization: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_NORMALIZATION))
     overlap: float = DEFAULT_OVERLAP
+    head: str = "auto"
     trunk: str = "unet"
     width: int | None = None
     prior_concatenation: bool = True
@@ -177,6 +112,7 @@ class TrainConfig:
     ema: float | None = None
     losses: Losses = field(default_factory=Losses)
     mix: Mix = field(default_factory=Mix)
+    consistency: Consistency = field(default_factory=Consistency)
     augmentation: Augmentation = field(default_factory=Augmentation)
     validation: Validation = field(default_factory=Validation)
     seed: int = 1234
@@ -195,6 +131,16 @@ class TrainConfig:
     def spatial_dims(self) -> int:
         """2 or 3, by the length of the patch size."""
         return len(self.patch_size)
+
+    @property
+    def network_head(self) -> str:
+        """The output layers: as set, else the method's own."""
+        return METHOD_HEADS.get(self.method, "two_heads") if self.head == "auto" else self.head
+
+    @property
+    def patch_share(self) -> float:
+        """The share of fine patches: all for the method that learns from nothing else."""
+        return 1.0 if self.method == "unet" else self.fine_share
 
     @property
     def needs_start(self) -> bool:
@@ -223,22 +169,39 @@ class TrainConfig:
 
 _CHOICES = {
     "tree": ("dataset", "start"),
-    "method": ("ess", "two_head"),
+    "method": METHODS,
+    "head": ("auto", *HEADS),
     "schedule": ("linear", "poly", "constant"),
     "freeze": ("none", "trunk", "norm", "others", "auto"),
     "cache": ("memory", "disk", "none"),
+    "validation.thresholds": ("auto", "always", "never"),
     "mix.mode": ("full", "mixup", "pseudo", "off"),
     "amp": ("auto", True, False),
 }
-_GROUPS = {"losses": Losses, "mix": Mix, "augmentation": Augmentation, "validation": Validation}
+_GROUPS = {
+    "losses": Losses,
+    "mix": Mix,
+    "consistency": Consistency,
+    "augmentation": Augmentation,
+    "validation": Validation,
+}
 _AT_LEAST: dict[str, float] = {
     "iterations": 1, "batch_size": 1, "learning_rate": 0, "momentum": 0, "weight_decay": 0, "warmup": 0, "gradient_clip": 0,
     "learning_rate_trunk": 0, "num_workers": 0, "checkpoint_interval": 1, "log_interval": 1, "seed": 0, "overlap": 0,
-    "validation.fraction": 0, "validation.interval": 0, "validation.slices": 0,
+    "validation.fraction": 0, "validation.interval": 0, "validation.slices": 0, "validation.true_positive_rate": 0,
     "validation.least_groups": 2, "losses.superclass": 0, "losses.partial": 0, "losses.mix": 0,
-    "losses.marginal": 0, "losses.keep": 0, "losses.split": 0, "fine_share": 0, "mix.alpha_low": 0, "mix.tau_end": 0, "ema": 0,
+    "losses.marginal": 0, "losses.keep": 0, "losses.split": 0, "losses.cross_entropy": 0,
+    "losses.dice": 0, "losses.negative": 0, "losses.wasserstein": 0, "losses.tree_cross_entropy": 0, "losses.node_dice": 0, "losses.triplet": 0,
+    "consistency.weight": 0, "consistency.ramp_up": 0, "consistency.decay": 0, "consistency.passes": 1, "consistency.noise": 0, "fine_share": 0, "mix.alpha_low": 0, "mix.tau_end": 0, "ema": 0,
 }  # fmt: skip
-_BELOW: dict[str, float] = {"overlap": 1, "validation.fraction": 1, "validation.slices": 1, "ema": 1, "momentum": 1}
+_BELOW: dict[str, float] = {
+    "overlap": 1,
+    "validation.fraction": 1,
+    "validation.slices": 1,
+    "ema": 1,
+    "consistency.decay": 1,
+    "momentum": 1,
+}
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -390,6 +353,10 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError(f"'patch_size' is {list(config.patch_size)}; give three sizes for 3D or two for 2D.")
     if config.spacing is not None and (len(config.spacing) != 3 or min(config.spacing) <= 0):
         raise ConfigError(f"'spacing' is {list(config.spacing)}; give three positive numbers of millimeters, or null.")
+    if config.validation.true_positive_rate > 1:
+        raise ConfigError(
+            f"'validation.true_positive_rate' is {config.validation.true_positive_rate}; give a number from 0 to 1."
+        )
     if config.fine_share > 1:
         raise ConfigError(f"'fine_share' is {config.fine_share}; give a number from 0 to 1.")
     for axis in config.augmentation.flip_axes:
@@ -397,9 +364,34 @@ def _check(config: TrainConfig) -> None:
             raise ConfigError(
                 f"'augmentation.flip_axes' names axis {axis}; a patch of this configuration has axes 0 to {config.spatial_dims - 1}."
             )
-    if config.losses.superclass + config.losses.partial + config.losses.marginal <= 0:
+    weights = config.losses
+    learning = (weights.superclass, weights.partial, weights.marginal, weights.wasserstein, weights.tree_cross_entropy)
+    if max(learning) <= 0:
         raise ConfigError(
             "every loss that learns from labels has the weight 0; give 'losses.superclass', 'losses.partial' or 'losses.marginal' a weight."
+        )
+    if weights.cross_entropy + weights.dice <= 0:
+        raise ConfigError("'losses.cross_entropy' and 'losses.dice' are both 0; give one of them a share.")
+    if weights.level_weights is not None and min(weights.level_weights, default=-1.0) < 0:
+        raise ConfigError(f"'losses.level_weights' is {list(weights.level_weights)}; give numbers of 0 or more.")
+    _check_method(config)
+
+
+def _check_method(config: TrainConfig) -> None:
+    """What method, output layers and freezing say about each other."""
+    head = config.network_head
+    if config.method in ("unet", "nl") and head == "two_heads":
+        raise ConfigError(
+            f"the method '{config.method}' teaches the leaf output alone, and the network has one for superclasses beside it; "
+            "use 'head: leaf', or the method two_head."
+        )
+    if (config.method == "regions") != (head == "regions"):
+        raise ConfigError(
+            f"'method' is {config.method} and 'head' is {head}; the method and the head 'regions' go together."
+        )
+    if config.method == "cps" and config.freeze != "none":
+        raise ConfigError(
+            f"'freeze' is {config.freeze}, but the second network of the method 'cps' begins with random weights; set it to none."
         )
 
 

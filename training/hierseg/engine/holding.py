@@ -12,6 +12,7 @@ from hierseg.data.heldout import HeldSlices, choose_slices
 from hierseg.data.translation import translate
 from hierseg.dataset import Case, Dataset
 from hierseg.engine.config import TrainConfig
+from hierseg.engine.hidden import hidden_values, hide
 from hierseg.engine.validation import NOTHING_LEFT, split_cases
 from hierseg.errors import ImageError, LabelTreeError, TrainingError
 from hierseg.imageio import read_label
@@ -95,9 +96,20 @@ def fill_caches(
         place: for the cache on disk.
         tell: called with the kind of cases, how many are ready and how many there are.
     """
+    if config.hold_out:
+        # Whole cases or none: hiding slices and classes of one case at a time would be two changes of one map.
+        if parts.slices:
+            raise TrainingError("'hold_out' needs whole cases to measure on; set 'validation.slices' to 0.")
+        changes = dict.fromkeys(
+            (case.id for case in (*parts.training, *parts.validation)),
+            hide(hidden_values(dataset.tree, config.hold_out)),
+        )
+        more_: dict[str, Any] = {"change_label": changes, "need_label": False}
+    else:
+        more_ = {}
 
     def fill(cases: Sequence[Case], stage: str, **more: Any) -> CaseCache:
-        cache = CaseCache(dataset, cases, preprocessing, mode=config.cache, folder=place, **more)
+        cache = CaseCache(dataset, cases, preprocessing, mode=config.cache, folder=place, **(more | more_))
         cache.fill(lambda done, total: tell(stage, done, total))
         return cache
 

@@ -21,6 +21,7 @@ def build_optimizer(
     config: TrainConfig,
     start_tree: LabelTree | None = None,
     taught: frozenset[str] = frozenset(),
+    others: Iterable[HierarchicalSegmenter] = (),
 ) -> torch.optim.SGD:
     """SGD with momentum; the trunk is a group of its own, so that it can learn more slowly.
 
@@ -29,6 +30,7 @@ def build_optimizer(
         config: says what is frozen.
         start_tree: of the model that training started from; ``freeze: others`` compares with it.
         taught: names of the top-level nodes that the cases show subclasses of; ``freeze: auto`` trains these.
+        others: networks of the method that are trained as well, from the start.
     """
     if config.freeze in ("trunk", "others", "auto"):
         model.trunk.requires_grad_(requires_grad=False)
@@ -39,6 +41,7 @@ def build_optimizer(
     groups = [
         {"params": [p for p in model.trunk.parameters() if p.requires_grad], "factor": config.learning_rate_trunk},
         {"params": [p for p in model.heads.parameters() if p.requires_grad], "factor": 1.0},
+        *({"params": list(other.parameters()), "factor": 1.0} for other in others),
     ]
     return torch.optim.SGD(
         [group for group in groups if group["params"]],

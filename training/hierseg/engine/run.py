@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from hierseg.bundle import Bundle
 from hierseg.data.batches import Batches
 from hierseg.data.caching import CaseCache
 from hierseg.data.sampling import TwoStreamSampler
-from hierseg.data.transforms import side_axis
 from hierseg.dataset import Dataset
 from hierseg.engine.checkpoints import load_checkpoint, save_checkpoint
 from hierseg.engine.config import TrainConfig
+from hierseg.engine.hidden import notice_hidden
 from hierseg.engine.holding import Split, fill_caches, split
 from hierseg.engine.optimization import AveragedWeights, build_optimizer
+from hierseg.engine.preparing import (
+    check_same,
+    choose_algorithms,
+    common_geometry,
+    first_weights,
+    tree_that_is_learned,
+)
 from hierseg.engine.publish import Story, publish
 from hierseg.engine.runfolder import RunFolder
 from hierseg.engine.scalars import Scalars
@@ -34,18 +38,15 @@ from hierseg.engine.setup import (
     memory_format,
     mixed_precision,
     resolve_config,
-    start_from,
 )
+from hierseg.engine.thresholds import choose_thresholds
 from hierseg.engine.validation import Measurement, measure
-from hierseg.errors import ConfigError, TrainingError
-from hierseg.imageio import spacing_of
+from hierseg.evaluation.out_of_distribution import Separation
 from hierseg.inference import Cancelled
 from hierseg.inference.coarse import OVERLAP
 from hierseg.inference.coarse_check import allowed
-from hierseg.labeltree import LabelTree
-from hierseg.methods import Geometry, Method, build_method
+from hierseg.methods import Method, build_method
 from hierseg.networks import HierarchicalSegmenter
-from hierseg.networks.segmenter import build_network
 
 SLICES_SLACK = 0.05
 """How much worse later weights may score on held-out slices and still be kept.
@@ -85,6 +86,8 @@ class Run:
     best: Measurement | None = None
     best_score: float | None = None
     measured_at: int = -1
+    divided: int = 1
+    out_of_distribution: Separation | None = None
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -106,18 +109,11 @@ class Run:
         """
         saved = load_checkpoint(folder.last) if resume and folder.last.exists() else None
         config = resolve_config(given, start, None if saved is None else saved["config"], dataset.channels)
-        dataset = _under(dataset, config, start, saved)
-        if saved is not None and saved["tree"] != dataset.tree.canonical_json:
-            raise TrainingError(
-                f"{folder.folder}: the run was begun with another label tree than {dataset.folder} has now; start a new run with --init."
-            )
+        dataset = tree_that_is_learned(dataset, config, start, saved)
+        if saved is not None:
+            check_same(folder, dataset, config, saved)
         folder.update(iterations=config.iterations, iteration=0 if saved is None else int(saved["iteration"]))
-        if device.type == "cuda":
-            torch.backends.cudnn.benchmark = not config.deterministic
-        if config.deterministic:
-            # Where an operation has no deterministic form, torch says which one it is.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(config.deterministic)
+        choose_algorithms(device, config)
 
         parts = split(dataset, config, None if saved is None else saved.get("split"))
         preprocessing = bundle_config(config, dataset.channels, None, start)
@@ -128,17 +124,20 @@ class Run:
 
         training, validation = fill_caches(dataset, parts, preprocessing, config, place, tell)
         sampler = TwoStreamSampler(
-            training.indices, training.shapes, dataset.tree, config.batch_size, config.seed, config.fine_share
+            training.indices, training.shapes, dataset.tree, config.batch_size, config.seed, config.patch_share
         )
+        sampler.check(config.method)
         notes = parts.notes + sampler.notes + training.notes + ([] if validation is None else validation.notes)
 
         model = build_model(config, dataset.tree, len(dataset.channels))
-        start_model, start_id, said = _start(folder, model, start, saved, config)
+        start_model, start_id, said = first_weights(folder, model, start, saved, config)
         notes += said
         layout = memory_format(device, config.spatial_dims)
         model.to(device, memory_format=layout)  # type: ignore[call-overload]
-        method = build_method(dataset.tree, config, start_model, _geometry(training, config))
+        method = build_method(dataset.tree, config, start_model, common_geometry(training, config))
+        method.attach(model)
         method.to(device, memory_format=layout)  # type: ignore[call-overload]
+        notes += method.notes
         precision = mixed_precision(config.amp, device)
         run = cls(
             folder=folder,
@@ -152,7 +151,9 @@ class Run:
             batches=Batches(training, sampler, config, dataset.tree),
             model=model,
             method=method,
-            optimizer=build_optimizer(model, config, None if start_model is None else start_model.tree, sampler.taught),
+            optimizer=build_optimizer(
+                model, config, None if start_model is None else start_model.tree, sampler.taught, method.learners
+            ),
             average=None if config.ema is None else AveragedWeights(model, config.ema),
             scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
             precision=precision,
@@ -189,6 +190,20 @@ class Run:
             self.folder.event("note", message=note)
         self.folder.update(stage="starting", message=" ".join(self.notes), best=self.best_score)
 
+    def divide_batch(self) -> None:
+        """Compute batches in twice as many parts from now on, and say so: the memory is too small for larger ones."""
+        self.divided = min(2 * self.divided, self.config.batch_size)
+        self.model.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        note = (
+            f"The memory of {self.device} is too small for {self.config.batch_size} patches at once: from iteration {self.iteration + 1} on "
+            f"each step adds up {self.divided} smaller batches, over which batch normalization takes its statistics one by one."
+        )
+        self.notes.append(note)
+        self.folder.event("note", message=note)
+        self.folder.update(message=note)
+
     # -- state --------------------------------------------------------------------------------------------------
 
     def save_last(self) -> None:
@@ -200,12 +215,14 @@ class Run:
                 "config": self.config.to_dict(),
                 "tree": self.dataset.tree.canonical_json,
                 "model": self.model.state_dict(),
+                "helpers": self.method.helpers.state_dict(),
                 "average": None if self.average is None else self.average.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "best": None if self.best is None else self.best.to_dict(),
                 "best_score": self.best_score,
                 "start_id": self.start_id,
+                "divided": self.divided,
                 "split": self.parts.record(),
                 "baseline": None if self.baseline is None else self.baseline.to_dict(),
             },
@@ -214,14 +231,21 @@ class Run:
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.iteration = int(saved["iteration"])
         self.model.load_state_dict(saved["model"])
+        self.method.helpers.load_state_dict(saved.get("helpers", {}))
         if self.average is not None:
             self.average.model.load_state_dict(saved["average"] or saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
+        self.divided = int(saved.get("divided", 1))
         self.best = None if saved["best"] is None else Measurement.from_dict(saved["best"])
         self.best_score = saved["best_score"]
         before = saved.get("baseline")
         self.baseline = None if before is None else Measurement.from_dict(before)
+
+    @property
+    def helpers(self) -> list[HierarchicalSegmenter]:
+        """The networks of the method beside the one that is published."""
+        return list(self.method.helpers.values())  # type: ignore[arg-type]
 
     @property
     def published(self) -> HierarchicalSegmenter:
@@ -301,10 +325,13 @@ class Run:
 
     def publish(self) -> Bundle:
         """Write the bundle of the best weights, or of the last ones if nothing was measured."""
-        state, iterations = self.published.state_dict(), self.iteration
+        model, iterations = copy.deepcopy(self.published), self.iteration
         if self.best is not None and self.folder.best.exists():
             kept = load_checkpoint(self.folder.best)
-            state, iterations = kept["model"], int(kept["iteration"])
+            model.load_state_dict(kept["model"])
+            iterations = int(kept["iteration"])
+        found = self._choose_thresholds(model)
+        self._notice_hidden(model)
         story = Story(
             self.config,
             iterations,
@@ -315,70 +342,49 @@ class Run:
             self.baseline,
             self.parts.held,
         )
-        config = {**self.bundle_config, "coarse_pass": self._coarse_pass(state)}
-        return publish(self.folder.bundle, self.dataset, state, config, story, name=self.name)
+        content = {**self.bundle_config, "thresholds": found, "coarse_pass": self._coarse_pass(model)}
+        return publish(self.folder.bundle, self.dataset, model.state_dict(), content, story, name=self.name)
 
-    def _coarse_pass(self, state: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+    def _coarse_pass(self, model: HierarchicalSegmenter) -> dict[str, Any] | None:
         """What a coarse pass may leave out with these weights, as far as a validation case tells."""
         if self.validation is None:
             return None
         self.folder.update(stage="measuring what may be left out")
-        model = copy.deepcopy(self.published)
-        model.load_state_dict(state)
         config = {**self.bundle_config, "overlap": OVERLAP}
         return allowed(model, [self.validation[0].image], config, self.dataset.tree)
+
+    def _choose_thresholds(self, model: HierarchicalSegmenter) -> dict[str, float]:
+        """Thresholds on the validation cases, where the configuration wants any."""
+        wish, rate = self.config.validation.thresholds, self.config.validation.true_positive_rate
+        if wish == "never" or (wish == "auto" and self.dataset.tree.background is not None):
+            return {}
+        if self.validation is None:
+            self.notes.append("No thresholds were chosen, as nothing is held out: every voxel gets a leaf.")
+            return {}
+        self.folder.update(stage="choosing thresholds")
+        found = choose_thresholds(model, self.validation, self.bundle_config, rate)
+        self.notes.append(
+            f"A node is accepted from the probability on that {100 * rate:g} % of its validation voxels reach; "
+            "what reaches none of them is out of distribution and stays unlabelled."
+        )
+        self.folder.event("thresholds", rate=rate, thresholds=found)
+        return found
+
+    def _notice_hidden(self, model: HierarchicalSegmenter) -> None:
+        """Whether hidden classes can be told from known ones; nothing without ``hold_out``."""
+        if not self.config.hold_out or not self.parts.validation:
+            return
+        self.folder.update(stage="looking at hidden classes")
+        names = self.config.hold_out
+        found = notice_hidden(model, self.dataset, self.parts.validation, self.bundle_config, names)
+        self.out_of_distribution = found
+        self.folder.event("out_of_distribution", hidden=list(names), **found.to_dict())
+        if found.auroc is not None and found.fpr95 is not None:
+            self.notes.append(
+                f"Hidden from the training: {', '.join(names)}. Of their validation voxels {100 * found.fpr95:.1f} % pass where 95 % of "
+                f"the others do (area under the curve {found.auroc:.3f})."
+            )
 
     def close(self) -> None:
         """Close the curves' file."""
         self.scalars.close()
-
-
-def _under(dataset: Dataset, config: TrainConfig, start: Bundle | None, saved: Mapping[str, Any] | None) -> Dataset:
-    """The dataset seen under the tree that is learned."""
-    if config.tree == "dataset":
-        return dataset
-    if saved is not None:
-        return dataset.under(LabelTree.from_dict(json.loads(saved["tree"])))
-    if start is None:
-        raise ConfigError(
-            "'tree: start' learns the start model's label tree; give one by --init, or set it to dataset."
-        )
-    return dataset.under(start.tree)
-
-
-def _geometry(cache: CaseCache, config: TrainConfig) -> Geometry:
-    """Spacing and sides of the patches, as far as all cases have them in common."""
-    dims = config.spatial_dims
-    spacings = np.array([spacing_of(affine)[:dims] for affine in cache.affines])
-    alike = bool(np.allclose(spacings, spacings[0], rtol=0.01))
-    return Geometry(tuple(spacings[0].tolist()) if alike else None, side_axis(cache.affines[0], dims))
-
-
-def _start(
-    folder: RunFolder,
-    model: HierarchicalSegmenter,
-    start: Bundle | None,
-    saved: Mapping[str, Any] | None,
-    config: TrainConfig,
-) -> tuple[HierarchicalSegmenter | None, str | None, list[str]]:
-    """The model that training starts from, its id, and what was matched.
-
-    It is kept in the run folder where knowledge keeping or freezing needs it, so that a resumed run does not depend on the bundle.
-    """
-    kept = folder.folder / "start.pt"
-    if saved is not None:
-        if not config.needs_start or not kept.exists():
-            return None, saved["start_id"], []
-        content = load_checkpoint(kept)
-        model_ = build_network(LabelTree.from_dict(json.loads(content["tree"])), content["network"])
-        model_.load_state_dict(content["model"])
-        return model_, saved["start_id"], []
-    if start is None:
-        return None, None, []
-    found, said = start_from(model, start)
-    if config.needs_start:
-        save_checkpoint(
-            kept,
-            {"tree": start.tree.canonical_json, "network": dict(start.config["network"]), "model": found.state_dict()},
-        )
-    return found, start.id, said

@@ -13,13 +13,14 @@ from hierseg.bundle import Bundle
 from hierseg.courtesy import usable_cores
 from hierseg.dataset import Case, Dataset
 from hierseg.engine.config import DEFAULT_NORMALIZATION, TrainConfig, read_config_file
+from hierseg.engine.settings import METHOD_HEADS
 from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
 from hierseg.networks import HierarchicalSegmenter
 from hierseg.networks.transfer import initialize_from
 from hierseg.networks.weights import load_model
 
-_NETWORK_KEYS = ("trunk", "width", "prior_concatenation", "separate_normalization")
+_NETWORK_KEYS = ("head", "trunk", "width", "prior_concatenation", "separate_normalization")
 
 
 def resolve_config(
@@ -52,11 +53,13 @@ def resolve_config(
         else TrainConfig.from_dict(given, base)
     )
     for key in (*_NETWORK_KEYS, "trunk_arguments"):
-        if key in base and getattr(config, key) != base[key]:
+        own, theirs = getattr(config, key), base.get(key)
+        if key == "head":
+            own = config.network_head
+            theirs = METHOD_HEADS.get(base["method"], "two_heads") if theirs == "auto" else theirs
+        if key in base and own != theirs:
             what = "the checkpoint" if saved is not None else f"the start bundle {start.id if start else ''}"
-            raise ConfigError(
-                f"'{key}' is {getattr(config, key)!r}, but {what} was made with {base[key]!r}; leave the setting out."
-            )
+            raise ConfigError(f"'{key}' is {own!r}, but {what} was made with {theirs!r}; leave the setting out.")
     if start is not None and config.spatial_dims != int(start.config["spatial_dims"]):
         raise ConfigError(
             f"'patch_size' has {config.spatial_dims} numbers, but the start bundle {start.id} is a {start.config['spatial_dims']}D model."
@@ -80,6 +83,8 @@ def bundle_settings(bundle: Bundle, channels: Sequence[str]) -> dict[str, Any]:
         )
     arguments = dict(bundle.config["network"]["arguments"])
     settings: dict[str, Any] = {key: arguments.pop(key) for key in _NETWORK_KEYS if key in arguments}
+    # Bundles of before there was a choice have the two heads.
+    settings.setdefault("head", "two_heads")
     settings["trunk_arguments"] = {
         key: value for key, value in arguments.items() if key not in ("in_channels", "spatial_dims")
     }
@@ -93,8 +98,10 @@ def bundle_settings(bundle: Bundle, channels: Sequence[str]) -> dict[str, Any]:
 
 def is_alike(config: TrainConfig, start: Bundle, channels: Sequence[str]) -> bool:
     """Whether images are prepared as the start bundle wants them, so that both models can be measured on the same arrays."""
-    theirs = TrainConfig.from_dict(bundle_settings(start, channels))
-    return all(getattr(config, key) == getattr(theirs, key) for key in ("spacing", "orientation", "normalization"))
+    found = bundle_settings(start, channels)
+    keys = ("spacing", "orientation", "normalization")
+    theirs = TrainConfig.from_dict({key: found[key] for key in keys if key in found})
+    return all(getattr(config, key) == getattr(theirs, key) for key in keys)
 
 
 def bundle_config(
@@ -140,6 +147,7 @@ def build_model(config: TrainConfig, tree: LabelTree, channels: int) -> Hierarch
             tree,
             channels,
             config.spatial_dims,
+            head=config.network_head,
             trunk=config.trunk,
             width=config.width,
             prior_concatenation=config.prior_concatenation,

@@ -26,7 +26,8 @@ from hierseg.engine.run import Run
 from hierseg.engine.runfolder import RunFolder
 from hierseg.engine.setup import thread_count
 from hierseg.engine.validation import Measurement
-from hierseg.errors import HiersegError, TrainingError
+from hierseg.errors import HiersegError, TrainingError, is_out_of_memory
+from hierseg.evaluation.out_of_distribution import Separation
 from hierseg.inference import resolve_device
 
 Progress = Callable[[dict[str, Any]], None]
@@ -45,6 +46,7 @@ class RunResult:
         best: its summary, one number.
         seconds: this call took.
         notes: sentences that were said.
+        out_of_distribution: how well classes hidden by ``hold_out`` are noticed; None without.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class RunResult:
     best: float | None
     seconds: float
     notes: tuple[str, ...]
+    out_of_distribution: Separation | None = None
 
 
 def train(
@@ -121,13 +124,11 @@ def train(
                 sentence = f"{folder.folder}: the disk is full; free some space and {again}."
             _fail(folder, "failed", sentence)
             raise TrainingError(sentence) from error
-        except torch.OutOfMemoryError as error:
-            sentence = (
-                f"the memory of {target} is too small; lower 'batch_size' or 'patch_size', and go on with --resume."
-            )
-            _fail(folder, "failed", sentence)
-            raise TrainingError(sentence) from error
         except BaseException as error:
+            if is_out_of_memory(error):
+                sentence = f"the memory of {target} is too small for one patch at a time; lower 'patch_size' or 'width', and start a new run."
+                _fail(folder, "failed", sentence)
+                raise TrainingError(sentence) from error
             _fail(folder, "failed", f"{type(error).__name__}: {error}")
             raise
 
@@ -183,22 +184,52 @@ def _loop(run: Run, background: bool) -> str:
 def _step(run: Run, batch: Batch, watch: _LossWatch) -> float:
     """One optimizer step; returns the learning rate."""
     config, model = run.config, run.model
-    seed_iteration(config.seed, batch.iteration)
     rate = set_learning_rate(run.optimizer, config, batch.iteration)
-    set_training_mode(model, config)
-    with torch.autocast(run.device.type, dtype=run.precision or torch.bfloat16, enabled=run.precision is not None):
-        terms = run.method.step(model, batch)
-        total = torch.stack(list(terms.values())).sum()
-    watch.note(batch, terms | run.method.observed, total)
-    run.optimizer.zero_grad(set_to_none=True)
-    run.scaler.scale(total).backward()
+    for network in (model, *run.helpers):
+        set_training_mode(network, config)
+    terms, total = _gradients(run, batch)
+    watch.note(batch, terms, total)
     run.scaler.unscale_(run.optimizer)
-    clip_gradients(model.parameters(), config.gradient_clip)
+    for network in (model, *run.method.learners):
+        clip_gradients(network.parameters(), config.gradient_clip)
     run.scaler.step(run.optimizer)
     run.scaler.update()
+    run.method.after_step(model, batch.iteration)
     if run.average is not None:
         run.average.update(model, batch.iteration)
     return rate
+
+
+def _gradients(run: Run, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Fill in the gradients of a batch; its terms (those that are only observed, too) and their total.
+
+    Where the memory is too small, the batch is divided: the gradients of the parts are added up.
+    """
+    while True:
+        try:
+            return _of_parts(run, batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or run.divided >= len(batch.cases):
+                raise
+        # After the except clause, which would keep the failed attempt's arrays alive.
+        run.divide_batch()
+
+
+def _of_parts(run: Run, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    run.optimizer.zero_grad(set_to_none=True)
+    seed_iteration(run.config.seed, batch.iteration)
+    sums: dict[str, torch.Tensor] = {}
+    whole = torch.zeros((), device=run.device)
+    for part in batch.split(run.divided):
+        share = len(part.cases) / len(batch.cases)
+        with torch.autocast(run.device.type, dtype=run.precision or torch.bfloat16, enabled=run.precision is not None):
+            terms = run.method.step(run.model, part)
+            total = torch.stack(list(terms.values())).sum() * share
+        run.scaler.scale(total).backward()
+        whole = whole + total.detach()
+        for name, value in (terms | run.method.observed).items():
+            sums[name] = sums.get(name, torch.zeros((), device=run.device)) + share * value.detach()
+    return sums, whole
 
 
 def _finish(run: Run, state: str, began: float) -> RunResult:
@@ -222,6 +253,7 @@ def _finish(run: Run, state: str, began: float) -> RunResult:
         best=run.best_score,
         seconds=time.monotonic() - began,
         notes=tuple(run.notes),
+        out_of_distribution=run.out_of_distribution,
     )
 
 

@@ -13,6 +13,7 @@ from hierseg.losses.partial import PartialCrossEntropyDice
 from hierseg.losses.regions import RegionLoss
 from hierseg.losses.split import SplitCrossEntropy
 from hierseg.losses.tree_cross_entropy import TreeCrossEntropy
+from hierseg.losses.triplet import TreeTriplet
 from hierseg.losses.wasserstein import TreeWasserstein
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "SplitCrossEntropy",
     "TreeCrossEntropy",
     "TreeLoss",
+    "TreeTriplet",
     "TreeWasserstein",
 ]

@@ -44,7 +44,7 @@ class EfficientSubclassSegmentation(Method):
 
     def step(self, model: HierarchicalSegmenter, batch: Batch) -> Terms:
         """The weighted loss terms of a batch."""
-        output: HierarchicalOutput = model(batch.image)
+        output: HierarchicalOutput = self.see(model, batch.image)
         terms = self.supervised(output, batch)
         if self.config.losses.mix <= 0 or self.mix.mode == "off":
             return terms

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hierseg.errors import ConfigError
+from hierseg.networks.single_heads import SINGLE_HEADS
 from hierseg.networks.trunks import BACKBONES, TRUNKS
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -30,11 +31,15 @@ def _levels(low: int, high: int) -> Rule:
     return f"a list of {low} to {high} integers from 1 to 16", good
 
 
+HEADS = ("two_heads", *SINGLE_HEADS)
+"""Output layers of a network."""
+
 _SWITCH: Rule = ("true or false", lambda value: isinstance(value, bool))
 _WIDTH = _integer(1, 128)
 _COMMON: dict[str, Rule] = {
     "in_channels": _integer(1, 1000),
     "spatial_dims": ("2 or 3", lambda value: type(value) is int and value in (2, 3)),
+    "head": (f"one of {', '.join(HEADS)}", lambda value: isinstance(value, str) and value in HEADS),
     "trunk": (f"one of {', '.join(TRUNKS)}", lambda value: isinstance(value, str) and value in TRUNKS),
     "width": (f"{_WIDTH[0]}, or null", lambda value: value is None or _WIDTH[1](value)),
     "prior_concatenation": _SWITCH,

@@ -23,10 +23,12 @@ class HierarchicalOutput(NamedTuple):
     Attributes:
         superclass_logits: ``(B, R, *spatial)``, channels in the order of ``tree.top_level``.
         leaf_logits: ``(B, K, *spatial)``, channels in the order of ``tree.leaves``.
+        node_logits: ``(B, nodes, *spatial)`` in the order of ``tree.nodes``, from the head ``regions`` only.
     """
 
     superclass_logits: torch.Tensor
     leaf_logits: torch.Tensor
+    node_logits: torch.Tensor | None = None
 
 
 def branch(channels: int, spatial_dims: int) -> nn.Sequential:

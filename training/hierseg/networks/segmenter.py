@@ -13,6 +13,7 @@ from hierseg.labeltree import LabelTree
 from hierseg.networks.arguments import check_arguments
 from hierseg.networks.heads import HierarchicalOutput, SeparateHeads, SharedHeads
 from hierseg.networks.onednn import use_onednn
+from hierseg.networks.single_heads import SINGLE_HEADS
 from hierseg.networks.trunks import build_trunk
 
 __all__ = ["HierarchicalOutput", "HierarchicalSegmenter", "build_network"]
@@ -25,10 +26,11 @@ class HierarchicalSegmenter(nn.Module):
         tree: R = ``len(tree.top_level)``, K = ``len(tree.leaves)``; background counts if the tree has one.
         in_channels: image channels.
         spatial_dims: 2 or 3.
+        head: ``two_heads`` (paper A), or a baseline's output layer: ``leaf``, ``path_softmax`` or ``regions``.
         trunk: one of :data:`hierseg.networks.trunks.TRUNKS`.
         width: channels of the trunk's first level; 32 in 2D and 16 in 3D if None.
-        prior_concatenation: the leaf head sees raw superclass logits.
-        separate_normalization: every top-level node has its own branch.
+        prior_concatenation: the leaf head sees raw superclass logits; ``two_heads`` only.
+        separate_normalization: every top-level node has its own branch; ``two_heads`` only.
         trunk_arguments: further arguments of the trunk.
 
     Raises:
@@ -41,6 +43,7 @@ class HierarchicalSegmenter(nn.Module):
         in_channels: int,
         spatial_dims: int,
         *,
+        head: str = "two_heads",
         trunk: str = "unet",
         width: int | None = None,
         prior_concatenation: bool = True,
@@ -51,6 +54,7 @@ class HierarchicalSegmenter(nn.Module):
         self.arguments: dict[str, Any] = {
             "in_channels": in_channels,
             "spatial_dims": spatial_dims,
+            "head": head,
             "trunk": trunk,
             "width": width,
             "prior_concatenation": prior_concatenation,
@@ -61,8 +65,12 @@ class HierarchicalSegmenter(nn.Module):
         self.tree = tree
         self.spatial_dims = spatial_dims
         self.trunk = build_trunk(trunk, in_channels, spatial_dims, width, **trunk_arguments)
-        heads = SeparateHeads if separate_normalization else SharedHeads
-        self.heads = heads(tree, self.trunk.out_channels, spatial_dims, prior_concatenation=prior_concatenation)
+        self.heads: nn.Module
+        if head in SINGLE_HEADS:
+            self.heads = SINGLE_HEADS[head](tree, self.trunk.out_channels, spatial_dims)
+        else:
+            heads = SeparateHeads if separate_normalization else SharedHeads
+            self.heads = heads(tree, self.trunk.out_channels, spatial_dims, prior_concatenation=prior_concatenation)
         use_onednn(self)
 
     @property

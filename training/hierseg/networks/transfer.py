@@ -15,6 +15,10 @@ With separate normalization a top-level node's branch goes with it.  A top-level
 there; when it is split, each new leaf-head row is that logit's row, and its weight for the concatenated superclass
 logit is 0, because the logit is in the row already.
 A superclass that became a top-level leaf keeps its superclass logit, which is then the one for both outputs.
+
+The baselines' heads (``single_heads.py``) have one row a leaf, or one a node.  A node that is new among known siblings
+starts from their mean row; new children of what was a leaf share it equally (``path_softmax``), or start from the row
+of the node above them (``regions``).
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree, Node
 from hierseg.networks.heads import SeparateHeads, SharedHeads
 from hierseg.networks.segmenter import HierarchicalSegmenter
+from hierseg.networks.single_heads import LeafHead, RegionsHead, SingleHead
 
 State = Mapping[str, torch.Tensor]
 
@@ -93,7 +98,10 @@ def initialize_from(model: HierarchicalSegmenter, source_state: State, source_tr
     with torch.no_grad():
         if isinstance(heads, SeparateHeads):
             _separate(heads, model.tree, source_state, source_tree, plan)
+        elif isinstance(heads, SingleHead):
+            _single(heads, model.tree, source_state, source_tree, plan)
         else:
+            assert isinstance(heads, SharedHeads)
             _shared(heads, model.tree, source_state, source_tree, plan)
     return report
 
@@ -148,12 +156,7 @@ def _shared(heads: SharedHeads, tree: LabelTree, state: State, source: LabelTree
         for new, old in columns:
             moved[:, hidden + new] = weight[:, hidden + old]
         weight = moved
-    row = {leaf.name: index for index, leaf in enumerate(source.leaves)}
-    for index, leaf in enumerate(tree.leaves):
-        if leaf.name in plan:
-            origin = plan[leaf.name]
-            rows = [row[name] for name in origin.leaves]
-            _write(heads.leaf, index, weight[rows].mean(dim=0), bias[rows].mean() + origin.shift)
+    _write_leaves(heads.leaf, tree, source, plan, weight, bias)
 
 
 def _separate(
@@ -181,8 +184,57 @@ def _separate(
             _write(heads.leaf[index], new_row, weight[rows].mean(dim=0), bias[rows].mean() + origin.shift)
 
 
+def _single(heads: SingleHead, tree: LabelTree, state: State, source: LabelTree, plan: Mapping[str, _Origin]) -> None:
+    _load_branch(heads.activation, state, "heads.activation.")
+    weight, bias = state["heads.score.weight"], state["heads.score.bias"]
+    if isinstance(heads, LeafHead):
+        _write_leaves(heads.score, tree, source, plan, weight, bias)
+        return
+    row = {node.path: index for index, node in enumerate(source.nodes)}
+    for index, node in enumerate(tree.nodes):
+        known = [row[other.path] for other in tree.siblings(node) if other.path in row]
+        above = [row[other.path] for other in tree.ancestors(node) if other.path in row]
+        if node.path in row:
+            _write(heads.score, index, weight[row[node.path]], bias[row[node.path]])
+        elif known:
+            _write(heads.score, index, weight[known].mean(dim=0), bias[known].mean())
+        elif above and isinstance(heads, RegionsHead):
+            _write(heads.score, index, weight[above[0]], bias[above[0]])
+        elif above:
+            _write(heads.score, index, torch.zeros_like(weight[0]), torch.zeros_like(bias[0]))
+
+
+def _write_leaves(
+    conv: nn.Module,
+    tree: LabelTree,
+    source: LabelTree,
+    plan: Mapping[str, _Origin],
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+) -> None:
+    """The rows of a layer with one output a leaf."""
+    row = {leaf.name: index for index, leaf in enumerate(source.leaves)}
+    for index, leaf in enumerate(tree.leaves):
+        if leaf.name in plan:
+            origin = plan[leaf.name]
+            rows = [row[name] for name in origin.leaves]
+            _write(conv, index, weight[rows].mean(dim=0), bias[rows].mean() + origin.shift)
+
+
 def _check_source(model: HierarchicalSegmenter, state: State, source: LabelTree) -> None:
     """Refuse a source whose heads are of another kind, or that does not belong to its tree."""
+    single = isinstance(model.heads, SingleHead)
+    if single != ("heads.score.weight" in state):
+        was, now = ("two heads", "one") if single else ("one head", "two")
+        raise ConfigError(f"the source has {was}, the new network {now}; use the source's 'head'.")
+    if single:
+        outputs = len(source.leaves if isinstance(model.heads, LeafHead) else source.nodes)
+        if _rows(state, "heads.score.weight") != outputs:
+            raise ConfigError(
+                f"the source's output weights do not belong to its label tree '{source.name}'; get the bundle again."
+            )
+        return
+    assert isinstance(model.heads, SeparateHeads | SharedHeads)
     separate = isinstance(model.heads, SeparateHeads)
     if separate != any(name.startswith("heads.branches.") for name in state):
         was, now = ("off", "on") if separate else ("on", "off")

@@ -1,0 +1,38 @@
+"""nnU-Net's way with nested classes: a sigmoid for every node, and voxels that are ignored.
+
+nnU-Net trains such regions with binary cross-entropy and Dice and leaves out the voxels of one ignore mask that all
+regions share (Isensee et al., Nature Methods 2021, and the documentation of nnU-Net v2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hierseg.data.batches import Batch
+from hierseg.labeltree import LabelTree
+from hierseg.losses import RegionLoss
+from hierseg.methods.base import Geometry, Method, Terms
+from hierseg.networks import HierarchicalSegmenter
+
+if TYPE_CHECKING:
+    from hierseg.engine.config import TrainConfig
+
+
+class Regions(Method):
+    """Binary cross-entropy and Dice of every node where it is known."""
+
+    def __init__(
+        self,
+        tree: LabelTree,
+        config: TrainConfig,
+        start: HierarchicalSegmenter | None = None,
+        geometry: Geometry | None = None,
+    ) -> None:
+        super().__init__(tree, config, start, geometry)
+        self.regions = RegionLoss(tree, shared_ignore=config.losses.shared_ignore)
+
+    def step(self, model: HierarchicalSegmenter, batch: Batch) -> Terms:
+        """The weighted loss terms of a batch."""
+        output = self.see(model, batch.image)
+        terms: Terms = {"regions": self.config.losses.partial * self.regions(output.node_logits, batch.label)}
+        return terms | self.added(output, batch)
