@@ -83,6 +83,25 @@ def test_writes_label_maps_on_the_cases_grid_and_a_report(
     assert json.loads(capsys.readouterr().out) == [report]
 
 
+def test_how_the_network_is_run_and_what_is_left_out_can_be_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coarse = {"factor": [2, 2, 2], "threshold": 0.3, "branch_threshold": None}
+    write_tiny_bundle(tmp_path / "tiny", patch_size=[16, 16, 16], overlap=0.5, coarse_pass=coarse)
+    source = image(tmp_path / "scan.nii.gz", (60, 50, 30))
+    command = ["predict", str(tmp_path / "tiny"), str(source), "--out", str(tmp_path / "out"), "--json"]
+    assert main([*command, "--exhaustive", "--backend", "channels_last"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["work"]["backend"] == "channels_last"
+    assert report["work"]["computed"] == report["work"]["tiles"] > 8
+    assert main([*command, "--backend", "channels_first"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["work"]["backend"] == "channels_first"
+    assert report["work"]["computed"] != report["work"]["tiles"]
+    assert main([*command, "--backend", "fast"]) == 2
+    assert "the back-end is 'fast'" in capsys.readouterr().err
+
+
 def test_several_cases_of_the_same_name_and_a_bad_one(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
