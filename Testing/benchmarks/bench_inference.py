@@ -1,169 +1,128 @@
-"""The inference engine beside MONAI's sliding window: same network, same weights, same image, one process a row.
+"""The inference engine beside MONAI's sliding window and nnU-Net's predictor: same network, same weights, same image.
 
-    python Testing/benchmarks/bench_inference.py --size 160 --leaves 61 --runs 3
+    make bench ARGS=inference                       the default cases and a profile, about a quarter of an hour
+    make bench ARGS="inference --full"              all cases and the curves: hours; --again measures anew
+    make bench ARGS="inference --write"             also renews docs/results/inference.* (tables, plots, JSON)
 
-The network is random (``unet`` in 3D, width 16, tiles of 96³): its time does not depend on its weights.  Rows:
+What has been measured is kept in ``build/bench/inference``, so a call that was broken off goes on where it was.  Each
+measurement has a process of its own, which is ended if it takes more than 70 % of the machine's memory.  The rows:
 
-``monai``         ``monai.inferers.sliding_window_inference`` with its defaults (overlap 0.25, constant weights), its
-                  probabilities brought back to the input's grid by ``monai.transforms.SpatialResample``, then argmax
-``monai-best``    the same with Gaussian weights and two tiles at a time
-``exhaustive``    this engine with every tile and MONAI's overlap: the same number of tiles
-``engine``        this engine as it is by default
-``tiles``         the network alone on as many tiles as ``exhaustive`` has, nothing kept: the floor
-
-Each row's process reports the median of its runs after a first one, and its peak memory above that before the first.
+``monai``        ``monai.inferers.sliding_window_inference`` as it is by default, MONAI's transforms back, argmax
+``monai-best``   the same with its better settings
+``nnunet``       nnU-Net v2's ``nnUNetPredictor``, its resampling of logits, its argmax (``pip install hierseg[peers]``)
+``nnunet-best``  the same with its faster resampling
+``exhaustive``   this engine with every tile, and as many of them as the others
+``skipping``     this engine without the tiles in which a coarse pass finds nothing
+``tiles``        the network alone on as many tiles, nothing kept: the floor
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
-import statistics
+import os
 import subprocess
 import sys
-import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from hierseg.data.preprocess import Preprocessor
-from hierseg.imageio import Volume
-from hierseg.inference import Predictor
-from hierseg.inference.benchmark import environment, generated_image, random_tree, spread
-from hierseg.inference.tiles import tile_starts
-from hierseg.networks import HierarchicalSegmenter
-
-ROWS = ("monai", "monai-best", "exhaustive", "engine", "tiles")
-MONAI_OVERLAP = 0.25
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
 
 
-def main() -> None:
-    """Run all rows and print one JSON object, or one row and print its numbers."""
+def main() -> int:
+    """Measure what was asked for and print one JSON object.
+
+    Returns:
+        0, or 1 if a row failed for another reason than its memory.
+    """
+    if sys.argv[1:2] == ["--child"]:
+        from inference_bench.child import main as child
+
+        from hierseg.allocation import reuse_memory
+
+        task = json.loads(sys.argv[2])
+        if not os.environ.get("HIERSEG_BENCH_PLAIN_MEMORY"):
+            reuse_memory()
+        child(task)
+        return 0
+    from inference_bench import report
+    from inference_bench.cases import CASES, TINY
+    from inference_bench.rows import ROWS
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=160, help="edge of the image in voxels of 1 mm")
-    parser.add_argument("--spacing", type=float, default=1.0, help="of the network's grid, mm")
-    parser.add_argument("--patch", type=int, default=96)
-    parser.add_argument("--leaves", type=int, default=61)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.row:
-        print(json.dumps(_row(arguments)))
-        return
-    found = {}
-    for row in arguments.rows:
-        print(f"{row} ...", file=sys.stderr)
-        command = [sys.executable, __file__, "--row", row, "--rows", row]
-        for name in ("size", "spacing", "patch", "leaves", "runs", "seed"):
-            command += [f"--{name}", str(getattr(arguments, name))]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        # A process that the system ends for its memory is a result, too.
-        found[row] = json.loads(done.stdout) if done.returncode == 0 else {"ended_with": done.returncode}
-        print(f"  {found[row]}", file=sys.stderr)
-    settings = {name: getattr(arguments, name) for name in ("size", "spacing", "patch", "leaves", "runs")}
-    print(
-        json.dumps(
-            {"benchmark": "inference", **environment(torch.device("cpu"), arguments.seed), **settings, "rows": found}
-        )
+    parser.add_argument("--cases", nargs="*", choices=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=[], metavar="ROW")
+    parser.add_argument("--full", action="store_true", help="all cases")
+    parser.add_argument("--curves", action="store_true", help="time and memory as work grows")
+    parser.add_argument(
+        "--floor", action="store_true", help="the network's arithmetic over the machine's rate; a profile"
     )
+    parser.add_argument("--quick", action="store_true", help="one tiny case, one round: whether it works at all")
+    parser.add_argument("--rounds", type=int, default=3, help="how often the rows take turns (default: 3)")
+    parser.add_argument("--again", action="store_true", help="measure anew what is kept")
+    parser.add_argument("--write", action="store_true", help="renew docs/results/inference.*")
+    parser.add_argument("--limit-gb", type=float, help="memory of a row's process (default: 70 %% of the machine's)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "bench" / "inference")
+    arguments = parser.parse_args()
+    if arguments.write and arguments.rows:
+        parser.error("--write needs all rows: a table compares what was measured side by side")
+    if arguments.quick:
+        chosen, arguments.rounds = [TINY], 1
+    elif arguments.cases is not None:
+        chosen = [CASES[name] for name in arguments.cases]
+    else:
+        chosen = [case for case in CASES.values() if case.default or arguments.full]
+    result = _measured(arguments, chosen)
+    if arguments.write:
+        report.renew(result, REPOSITORY / "docs" / "results")
+    print(json.dumps(result))
+    ends = [row.get("ended") for case in result["cases"].values() for row in case["rows"].values()]
+    return int("error" in ends)
 
 
-def _row(arguments: argparse.Namespace) -> dict[str, Any]:
-    tree = random_tree(arguments.leaves)
-    torch.manual_seed(arguments.seed)
-    network = HierarchicalSegmenter(tree, 1, 3, width=16).eval()
-    config: dict[str, Any] = {
-        "channels": [{"name": "image", "normalization": {"type": "percentile", "lower": 0.5, "upper": 99.5}}],
-        "orientation": "RAS",
-        "spacing": [arguments.spacing] * 3,
-        "patch_size": [arguments.patch] * 3,
-        "spatial_dims": 3,
-    }
-    volume = generated_image(arguments.size, arguments.seed)
-    run = {
-        "monai": lambda: _monai(network, config, volume, best=False),
-        "monai-best": lambda: _monai(network, config, volume, best=True),
-        "exhaustive": lambda: _ours(network, {**config, "overlap": MONAI_OVERLAP}, volume),
-        "engine": lambda: _ours(network, config, volume),
-        "tiles": lambda: _tiles(network, config, volume),
-    }[arguments.row]
-    before = _peak()
-    rows = [run() for _ in range(arguments.runs + 1)]
-    after = _peak()
-    stages = {name: spread([row[name] for row in rows[1:]]) for name in rows[0]}
-    total = [sum(row.values()) for row in rows[1:]]
+def _measured(arguments: argparse.Namespace, chosen: list[Any]) -> dict[str, Any]:
+    import torch
+    from inference_bench import curves, floor, measure, nnunet, series
+
+    from hierseg.inference.benchmark import environment
+
+    limit = measure.memory_limit() if arguments.limit_gb is None else int(arguments.limit_gb * 1e9)
+    settings = series.Settings(
+        arguments.folder, arguments.rounds, arguments.seed, arguments.device, arguments.threads, limit, arguments.again
+    )
+    torch.set_num_threads(arguments.threads)
+    found: dict[str, Any] = {"cases": {case.name: series.measured(case, settings, arguments.rows) for case in chosen}}
+    if arguments.full or arguments.curves:
+        found["curves"] = curves.measured(replace(settings, rounds=1), full=arguments.full)
+    if not arguments.quick and arguments.cases is None:
+        found["floor"] = {"network": series.once("floor", floor.CASE, settings)}
+        found["resident"] = {"worker": series.once("resident", floor.CASE, settings)}
+    setting = environment(torch.device(arguments.device), arguments.seed)
+    setting["versions"].update({package: nnunet.version(package) for package in ("monai", "nnunetv2", "openvino")})
+    setting["commit"] = _commit()
     return {
-        "total_s": spread(total),
-        "stages_s": stages,
-        "first_s": round(sum(rows[0].values()), 3),
-        "peak_mb": round((after - before) / 1e6),
-        "median_s": round(statistics.median(total), 3),
+        "benchmark": "inference",
+        **setting,
+        "limit_gb": None if limit is None else round(limit / 1e9, 1),
+        **found,
     }
 
 
-def _ours(network: HierarchicalSegmenter, config: dict[str, Any], volume: Volume) -> dict[str, float]:
-    return dict(Predictor(network, config, device="cpu").predict([volume]).stages)
-
-
-def _tiles(network: HierarchicalSegmenter, config: dict[str, Any], volume: Volume) -> dict[str, float]:
-    shape, _affine = Preprocessor(config).grid(volume.shape, volume.affine)
-    count = int(np.prod([len(tile_starts(size, min(size, arguments_patch(config)), MONAI_OVERLAP)) for size in shape]))
-    tile = torch.rand(1, 1, *[arguments_patch(config)] * 3)
-    began = time.perf_counter()
-    with torch.inference_mode():
-        for _ in range(count):
-            network(tile)
-    return {"network": time.perf_counter() - began}
-
-
-def arguments_patch(config: dict[str, Any]) -> int:
-    """The edge of a tile."""
-    return int(config["patch_size"][0])
-
-
-def _monai(network: HierarchicalSegmenter, config: dict[str, Any], volume: Volume, *, best: bool) -> dict[str, float]:
-    from monai.data import MetaTensor
-    from monai.inferers import sliding_window_inference
-    from monai.transforms import SpatialResample
-
-    began = time.perf_counter()
-    prepared = Preprocessor(config).image([volume])
-    image = torch.from_numpy(prepared.array)[None]
-    prepared_at = time.perf_counter()
-    with torch.inference_mode():
-        probabilities = sliding_window_inference(
-            image,
-            [arguments_patch(config)] * 3,
-            2 if best else 1,
-            lambda part: torch.softmax(network(part).leaf_logits, dim=1),
-            mode="gaussian" if best else "constant",
-            overlap=MONAI_OVERLAP,
+def _commit() -> str | None:
+    """Which state of the project was measured, where git knows."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=True
         )
-        network_at = time.perf_counter()
-        back = SpatialResample(mode="bilinear", padding_mode="border")(
-            MetaTensor(probabilities[0], affine=prepared.affine),
-            dst_affine=torch.from_numpy(volume.affine),
-            spatial_size=volume.shape,
-        )
-        labels = back.argmax(dim=0)
-        confidence = back.amax(dim=0)
-    assert labels.shape == confidence.shape == volume.shape
-    end = time.perf_counter()
-    return {"preprocess": prepared_at - began, "network": network_at - prepared_at, "restore": end - network_at}
-
-
-def _peak() -> int:
-    scale = 1 if sys.platform == "darwin" else 1024
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * scale
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":
-    from hierseg.allocation import reuse_memory
-
-    reuse_memory()
-    torch.set_num_threads(1)
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ A short table goes to stderr.
     make bench                           all of them
     make bench ARGS="predict main_job"   some of them
     make bench ARGS="--quick"            small volumes, one run: whether they work at all
+    make bench ARGS="inference --full"   one of them, with an option of its own
 
 Nothing here is a test: timings are reported and never asserted.
 """
@@ -26,7 +27,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
     "predict": (["-m", "hierseg", "bench", "predict"], ["--size", "48", "--runs", "1"]),
     "inference": (
         [str(HERE / "bench_inference.py")],
-        ["--size", "48", "--patch", "32", "--leaves", "9", "--runs", "1"],
+        ["--quick"],
     ),
     "skipping": ([str(HERE / "bench_skipping.py")], ["--size", "48", "--runs", "1"]),
     "main_job": ([str(HERE / "bench_main_job.py")], ["--size", "48", "--runs", "1"]),
@@ -46,7 +47,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="small volumes, one run")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build" / "bench", help="folder of the JSON files")
-    arguments = parser.parse_args()
+    arguments, options = parser.parse_known_args()
+    if options and len(arguments.names) != 1:
+        parser.error(f"the option {options[0]} belongs to one benchmark; name that one and no other")
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; choose of {', '.join(BENCHMARKS)}")
@@ -57,7 +60,7 @@ def main() -> int:
         if arguments.quick and name in LEFT_OUT_WHEN_QUICK and name not in arguments.names:
             continue
         command, quick = BENCHMARKS[name]
-        result = _run([*command, *(quick if arguments.quick else [])])
+        result = _run([*command, *(quick if arguments.quick else []), *options])
         if result is None:
             failed.append(name)
             continue

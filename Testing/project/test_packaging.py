@@ -82,7 +82,7 @@ def test_metadata_says_what_is_needed(wheel: Path) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
     extras = set(metadata.get_all("Provides-Extra"))
-    assert extras == {"scene", "demo", "openvino", "dev"}
+    assert extras == {"scene", "demo", "openvino", "dev", "peers"}
     from hierseg import __version__
 
     assert metadata["Version"] == __version__
