@@ -219,13 +219,21 @@ needs_openvino = pytest.mark.skipif(not openvino_forward.is_installed(), reason=
 
 @needs_openvino
 @pytest.mark.parametrize(
-    ("trunk", "separate"), [("unet", True), ("unet", False), ("segresnet", True), ("dynunet", True)]
+    "arguments",
+    [
+        {},
+        {"separate_normalization": False},
+        {"head": "leaf"},
+        {"head": "path_softmax"},
+        {"head": "regions"},
+        {"trunk": "segresnet"},
+        {"trunk": "dynunet"},
+    ],
+    ids=str,
 )
-def test_openvino_agrees_with_torch_at_any_shape(trunk: str, separate: bool) -> None:
+def test_openvino_agrees_with_torch_at_any_shape(arguments: dict[str, Any]) -> None:
     torch.manual_seed(1)
-    model = HierarchicalSegmenter(
-        brain_tree(), 2, 3, trunk=trunk, width=8, separate_normalization=separate
-    ).eval()  # fmt: skip
+    model = HierarchicalSegmenter(brain_tree(), 2, 3, width=8, **arguments).eval()
     fast = openvino_forward.OpenVinoForward(model, model.tree, 3)
     plain = TorchForward(model, model.tree, 3, CPU)
     for shape in ((1, 2, 32, 32, 32), (2, 2, 32, 48, 64)):
