@@ -226,3 +226,13 @@ def test_a_sentence_stays_readable_when_the_application_turns_dark(app_scene: An
     slicer.app.processEvents()
     assert message.widget.palette.color(qt.QPalette.WindowText).lightness() < 120
     message.widget.close()
+
+
+def test_a_short_sentence_gives_back_the_room_of_a_long_one(widget: Any) -> None:
+    message = widget.panel.segment_page.segment.message
+    message.say("A sentence that needs many lines in a panel as narrow as this one is. " * 6)
+    slicer.app.processEvents()
+    tall = message.widget.minimumHeight
+    message.say("Short.")
+    slicer.app.processEvents()
+    assert 0 < message.widget.minimumHeight < tall / 3

@@ -90,6 +90,27 @@ def test_what_is_missing_is_said_near_the_button(widget: Any, tmp_path: Path, da
     assert "120 iterations; how long they take" in setup.time.text
 
 
+def test_superclasses_alone_are_told_before_start(
+    widget: Any, tmp_path: Path, data: Path, wait_for: Callable[..., None]
+) -> None:
+    coarse = Dataset.create(tmp_path / "coarse", "coarse", ["MRI"], blobs.TREE)
+    image, label = blobs.blob(0)
+    for node in blobs.TREE.nodes:
+        above = blobs.TREE.parent(node)
+        if above is not None:
+            label[label == node.value] = above.value
+    blobs.save(coarse, "a", [image], label)
+    setup = page_of(widget).setup
+    setup.set_dataset(str(coarse.folder))
+    wait_for(lambda: not setup._counting.busy, 10)
+    assert "No case shows a subclass yet" in setup.message.text
+    assert not setup.button.enabled
+    setup.set_dataset(str(data))
+    wait_for(lambda: not setup._counting.busy, 10)
+    assert setup.message.text == ""
+    assert setup.button.enabled
+
+
 def test_a_run_is_started_followed_and_found_again(
     widget: Any, data: Path, trainer: Callable[[str], None], wait_for: Callable[..., None], screenshot: Any
 ) -> None:

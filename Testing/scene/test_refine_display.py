@@ -206,7 +206,7 @@ def test_a_refinement_that_was_never_left_is_cleaned_up(place, editor):
     session.enter("a")
     storage.after_loading(place.annotation)
     assert place.annotation.GetNumberOfDisplayNodes() == 2, "importing something else ends no refinement"
-    session._view.abandon()  # what a crash leaves behind
+    session._refining.abandon()  # what a crash leaves behind
     session._observer.close()
     with RefineSession(place.annotation, place.volume):
         assert place.annotation.GetNumberOfDisplayNodes() == 1

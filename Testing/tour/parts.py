@@ -46,7 +46,7 @@ PARTS: dict[str, Part] = {
     "refine-walk": Part("refine_walk.py", seconds=1800, allowed=_REFINED),
     "hierarchy": Part("tour_hierarchy.py"),
     "cases": Part("tour_cases.py", allowed=_REFINED),
-    "dicom": Part("tour_dicom.py"),
+    "dicom": Part("tour_dicom.py", seconds=1800, allowed=_REFINED),
     "killed": Part("killed.py", seconds=700),
     "train": Part("tour_train.py", seconds=900),
     # What pip asks for comes from the folder of wheels, or not at all.

@@ -24,9 +24,11 @@ class _Label(qt.QLabel):
     def fit(self) -> None:
         """Claim the height of all lines at the present width."""
         self._fitted = self.text
+        claimed = self.minimumHeight
+        # What a label asks for is never less than what it was given as its least.
+        self.setMinimumHeight(0)
         height = int(self.heightForWidth(self.width))
-        if height > 0 and height != self.minimumHeight:
-            self.setMinimumHeight(height)
+        self.setMinimumHeight(height if height > 0 else claimed)
 
     def event(self, event: Any) -> bool:
         """A color that was chosen for the old palette may not be seen on the new one."""

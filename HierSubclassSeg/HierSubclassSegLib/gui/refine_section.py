@@ -19,6 +19,7 @@ from HierSubclassSegLib.gui.refine_slices import RefineSlices
 from HierSubclassSegLib.gui.refine_takeover import RefineTakeOver
 from HierSubclassSegLib.gui.refine_view import SeenWhileRefining
 from HierSubclassSegLib.gui.refine_workbench import Workbench
+from HierSubclassSegLib.gui.superclass_choice import SuperclassChoice
 from HierSubclassSegLib.scene import refine_takeover, tags, tree_store
 from HierSubclassSegLib.scene.painting import RefineSession
 from HierSubclassSegLib.scene.reconcile import Outside
@@ -202,9 +203,7 @@ class RefineSection:
             except HiersegError as error:
                 self.message.say(error.sentence, error=True, tip=error.hint)
             return
-        node = tree.node(name)
-        inner = node if not tree.is_leaf(node) else tree.parent(node)
-        self.combo.currentIndex = max(0, self.combo.findData("" if inner is None else inner.name))
+        self.choice.pick(tree, tree.node(name))
 
     def reconcile(self) -> bool:
         """Bring edits made elsewhere in line, before an export.
@@ -314,9 +313,8 @@ class RefineSection:
         column = layouts.column(self.widget, 4)
         row = qt.QHBoxLayout()
         column.addLayout(row)
-        self.combo = layouts.combo("superclassCombo")
-        self.combo.toolTip = _("The structure whose subclasses are painted, inside it")
-        self.combo.activated.connect(self._superclass_chosen)
+        self.choice = SuperclassChoice(self._superclass_chosen)
+        self.combo = self.choice.combo
         self.button = qt.QPushButton(_("Refine"))
         self.button.objectName = "refineButton"
         self.button.clicked.connect(self._clicked)
@@ -347,24 +345,10 @@ class RefineSection:
         self._place.addWidget(widget)
 
     def _fill(self) -> None:
-        """List the inner nodes, each below its parent."""
+        """List what can be refined."""
         tree = tree_store.read_tree(self.annotation) if self.annotation is not None else None
-        wanted = [("", _("Everything"))] if tree is not None else []
-        if tree is not None:
-            wanted += [(node.name, "   " * (node.depth) + node.name) for node in _inner_nodes(tree, None)]
-        for part in (self.combo, self.button):
-            part.enabled = tree is not None
-        present = [(self.combo.itemData(row), self.combo.itemText(row)) for row in range(self.combo.count)]
-        if wanted == present:
-            return
-        chosen = self._name_of_refined()
-        chosen = self.combo.itemData(self.combo.currentIndex) if chosen is None else chosen
-        self.combo.clear()
-        for name, text in wanted:
-            self.combo.addItem(text, name)
-        if chosen is None and len(wanted) > 1:
-            chosen = wanted[1][0]
-        self.combo.currentIndex = max(0, self.combo.findData(chosen)) if wanted else -1
+        self.button.enabled = tree is not None
+        self.choice.fill(tree, self._name_of_refined())
 
     def _refined(self) -> tuple[LabelTree, Node | None]:
         if self.session is None:
@@ -375,7 +359,7 @@ class RefineSection:
         if self.refining:
             self.stop()
             return
-        name = self.combo.itemData(self.combo.currentIndex) or None
+        name = self.choice.name
         self._open_session()
         if self.session is not None and (name is None or name in self.session.tree):
             if self._question.answer(self.annotation) is None:
@@ -385,9 +369,9 @@ class RefineSection:
         self._resume = name or ""
         self._resume_later.start()
 
-    def _superclass_chosen(self, *_arguments: object) -> None:
+    def _superclass_chosen(self) -> None:
         if self.refining:
-            self.start(self.combo.itemData(self.combo.currentIndex) or None)
+            self.start(self.choice.name)
 
     def _start_later(self, *_arguments: object) -> None:
         self._later.start()
@@ -405,12 +389,3 @@ class RefineSection:
         self.editor.show_only([segment_id for segment_id in ids if segment_id is not None])
         if node is not None:
             self._selected(node.name)
-
-
-def _inner_nodes(tree: LabelTree, parent: Node | None) -> list[Node]:
-    return [
-        node
-        for child in tree.children(parent)
-        if not tree.is_leaf(child)
-        for node in (child, *_inner_nodes(tree, child))
-    ]

@@ -215,6 +215,8 @@ class SetupSection:
         if not slicer.util.confirmOkCancelDisplay(f"{question}\n\n{steps}"):
             return
         self.other.collapsed = False
+        # From its end on, the log follows what is said.
+        self.log.moveCursor(qt.QTextCursor.End)
         self._installer = Installer(
             plan, worker.startup_environment(), self._constraints(), self.log.appendPlainText, self._installed
         )

@@ -16,7 +16,9 @@ from HierSubclassSegLib.compute import models, presets, runs
 from HierSubclassSegLib.compute.launch import train_command
 from HierSubclassSegLib.compute.training import TrainingRun
 from HierSubclassSegLib.gui import layouts, texts, train_texts, worker
+from HierSubclassSegLib.gui.job import Job
 from HierSubclassSegLib.gui.message import Message, note_label
+from HierSubclassSegLib.scene.work_list import WorkList
 
 LOOK_MS = 300
 """A path that is being typed is looked at when the typing pauses."""
@@ -42,6 +44,7 @@ class TrainSetupSection:
         self._started, self._changed, self._find_devices, self._resized = started, changed, devices, resized
         self._models = models.Models({}, ())
         self._dataset: Dataset | None = None
+        self._counting = Job()
         self._filling = self._by_user = False
         self._make_widgets()
         self._later = qt.QTimer()
@@ -122,6 +125,9 @@ class TrainSetupSection:
         )
         self.facts.visible = bool(self.facts.text)
         self.button.enabled = self._dataset is not None and self.bundle is not None and not sentence
+        self._counting.cancel()
+        if self.button.enabled and self._dataset is not None:
+            self._look_for_subclasses(self._dataset)
         self._say_time()
         self._resized()
         if self._by_user and self._dataset is not None:
@@ -169,6 +175,7 @@ class TrainSetupSection:
     def close(self) -> None:
         """The module is going."""
         self._later.stop()
+        self._counting.cancel()
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -195,6 +202,24 @@ class TrainSetupSection:
                 given=", ".join(dataset.channels), wanted=", ".join(wanted)
             )
         return ""
+
+    def _look_for_subclasses(self, dataset: Dataset) -> None:
+        """Say before Start what the training would refuse after it: without one voxel of a subclass it has no aim."""
+        work = WorkList(dataset)
+
+        def counted(_result: None) -> None:
+            shares = [work.shares.get(case.id) for case in dataset.cases("training") if case.label is not None]
+            # A case that cannot be read is the training's to tell.
+            if all(share is not None and share.fine == 0 for share in shares):
+                self.button.enabled = False
+                sentence = _(
+                    "No case shows a subclass yet: refine a structure in some slices and save it to the dataset."
+                )
+                self.message.say(sentence, error=True)
+                self._resized()
+
+        # An error here is none of the user's: Start will tell.
+        self._counting.start(work.count_steps, counted, lambda _error: None, wanted=lambda: self._dataset is dataset)
 
     def _say_time(self, *_arguments: object) -> None:
         if self._filling:

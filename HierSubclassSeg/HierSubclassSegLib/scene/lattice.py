@@ -72,7 +72,10 @@ class Grid:
         upper = [low + size - 1 for low, size in zip(lower, array.shape, strict=True)]
         image.SetExtent(lower[0], upper[0], lower[1], upper[1], lower[2], upper[2])
         flat = np.ascontiguousarray(array.transpose(2, 1, 0)).reshape(-1)
-        image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+        scalars = numpy_support.numpy_to_vtk(flat, deep=True)
+        # As vtkImageData.AllocateScalars names them: Slicer's DICOM SEG exporter takes an image without that name for empty.
+        scalars.SetName("ImageScalars")
+        image.GetPointData().SetScalars(scalars)
         matrix = vtk.vtkMatrix4x4()
         for row in range(3):
             for column in range(3):

@@ -33,6 +33,13 @@ def label_map(segment: slicer.vtkSegment) -> slicer.vtkOrientedImageData | None:
     return segment.GetRepresentation(_BINARY)
 
 
+def has_voxels(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> bool:
+    """Whether a segment has a voxel: a label map that it shares may hold others' alone."""
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    array, _lower = view(label_map(segment))
+    return bool(array.size) and bool(np.any(array == segment.GetLabelValue()))
+
+
 def read_box(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str, box: Box) -> np.ndarray:
     """The segment's voxels within a box of the lattice, bool; a copy."""
     segment = segmentation_node.GetSegmentation().GetSegment(segment_id)

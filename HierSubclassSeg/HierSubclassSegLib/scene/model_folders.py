@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
 
-from HierSubclassSegLib.scene import annotation, lattice, layers, tags, tree_store
+from HierSubclassSegLib.scene import annotation, layers, tags, tree_store
 from HierSubclassSegLib.ticks import Steps
 
 
@@ -30,7 +29,7 @@ def model_steps(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Steps[list
     wanted = []
     for top in tree.top_level:
         branch = [ids[node.path] for node in (top, *tree.descendants(top)) if node.path in ids and node != background]
-        branch = [segment_id for segment_id in branch if _has_voxels(segmentation_node, segment_id)]
+        branch = [segment_id for segment_id in branch if layers.has_voxels(segmentation_node, segment_id)]
         if branch:
             wanted.append((top, branch))
         yield 0.0
@@ -64,9 +63,3 @@ def model_steps(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Steps[list
         models += made
         yield (index + 1) / len(wanted)
     return models
-
-
-def _has_voxels(segmentation_node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> bool:
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-    array, _lower = lattice.view(layers.label_map(segment))
-    return bool(array.size) and bool(np.any(array == segment.GetLabelValue()))

@@ -25,10 +25,10 @@ from hierseg.labeltree import LabelTree, Node
 from HierSubclassSegLib.scene import brush, labelmaps, layers, rules, tags, tree_store
 from HierSubclassSegLib.scene.hierarchy_edits import HierarchyEdits, tree_of
 from HierSubclassSegLib.scene.lattice import Grid
-from HierSubclassSegLib.scene.masking import Masking, erasable_segments
 from HierSubclassSegLib.scene.observers import SceneObserver
 from HierSubclassSegLib.scene.reconcile import Outside, Repair, reconcile
-from HierSubclassSegLib.scene.refine import RefineView, recover
+from HierSubclassSegLib.scene.refine import recover
+from HierSubclassSegLib.scene.refining import Refining
 from HierSubclassSegLib.scene.strokes import Strokes
 from HierSubclassSegLib.scene.takeover import take_over
 from HierSubclassSegLib.scene.undo import UndoSteps, unseen_by_undo
@@ -66,7 +66,7 @@ class RefineSession(HierarchyEdits):
         self.editor_node.SetAndObserveSegmentationNode(segmentation_node)
         if volume_node is not None:
             self.editor_node.SetAndObserveSourceVolumeNode(volume_node)
-        self._masking_before = Masking.of(self.editor_node)
+        self._refining = Refining(segmentation_node, self.editor_node)
         self.logic = slicer.vtkSlicerSegmentEditorLogic()
         self.logic.SetMRMLScene(self.scene)
         self.logic.SetSegmentEditorNode(self.editor_node)
@@ -78,8 +78,6 @@ class RefineSession(HierarchyEdits):
         self._steps = UndoSteps(save_state)
         layers.ensure_layout(segmentation_node, self.tree)
         self._strokes = Strokes(segmentation_node, self.logic, self._steps)
-        self._refined: Node | None = None
-        self._view: RefineView | None = None
         self._suspended: tuple[Node | None, str | None] | None = None
         self._observer = SceneObserver(
             segmentation_node,
@@ -101,12 +99,12 @@ class RefineSession(HierarchyEdits):
     @property
     def refining(self) -> bool:
         """Whether a node (or the top level) has been entered."""
-        return self._view is not None
+        return self._refining.active
 
     @property
     def refined(self) -> Node | None:
         """The node that is refined; None also for the top level."""
-        return self._refined
+        return self._refining.node
 
     @property
     def writing(self) -> bool:
@@ -116,8 +114,7 @@ class RefineSession(HierarchyEdits):
     @property
     def selected(self) -> Node | None:
         """The tree node of the selected segment, however it was selected."""
-        segment_id = self.editor_node.GetSelectedSegmentID()
-        return tree_store.node_of(self.segmentation_node, segment_id, self.tree) if segment_id else None
+        return self._refining.selected(self.tree)
 
     def voxels(self, node: Node | str) -> np.ndarray:
         """The node's voxels, bool (i, j, k): its segment's, or the union of its descendants' if it has none."""
@@ -159,7 +156,7 @@ class RefineSession(HierarchyEdits):
         if target is not None:
             self._strokes.need_segment(tree, target)
         self._strokes.snapshot.refresh()
-        self._open_view(target)
+        self._refining.open(target, tree)
 
     def select(self, node: Node | str) -> str:
         """Select a node for strokes; it gets an empty segment if it has none (an undo step).
@@ -185,16 +182,7 @@ class RefineSession(HierarchyEdits):
 
     def leave(self) -> None:
         """What is seen moves back to the first display node; masking is as it was before."""
-        if self._view is None:
-            return
-        if self.scene.IsClosing():
-            # The nodes go anyway, and some of what watches them has gone before.
-            self._view.abandon()
-        else:
-            self._view.close()
-        self._view = None
-        self._refined = None
-        self._masking_before.apply(self.editor_node)
+        self._refining.close()
 
     def suspend(self) -> None:
         """Make an ordinary segmentation of the annotation while the scene is saved; :meth:`resume` goes on.
@@ -202,8 +190,8 @@ class RefineSession(HierarchyEdits):
         Both happen by themselves on the scene's StartSave and EndSave events, which ``storage.save_scene`` sends.
         Slicer's own Save dialog does not: the panel calls these.
         """
-        if self._view is not None:
-            self._suspended = self._refined, self.editor_node.GetSelectedSegmentID()
+        if self.refining:
+            self._suspended = self.refined, self.editor_node.GetSelectedSegmentID()
             self.leave()
         with unseen_by_undo(self.segmentation_node.GetSegmentation()):
             tree_store.mirror_state(self.segmentation_node)
@@ -214,7 +202,7 @@ class RefineSession(HierarchyEdits):
         if self._suspended is not None:
             target, segment_id = self._suspended
             self._suspended = None
-            self._open_view(target)
+            self._refining.open(target, self.tree)
             if segment_id:
                 self.editor_node.SetSelectedSegmentID(segment_id)
 
@@ -363,28 +351,9 @@ class RefineSession(HierarchyEdits):
         if not self._owns_history:
             raise tags.SceneError("the undo history belongs to the Segment Editor; use its undo and redo.")
 
-    def _open_view(self, target: Node | None) -> None:
-        outlined = None if target is None else self._strokes.ids(self.tree).get(target.name)
-        # Slicer's views follow each change of a display node: one is enough.
-        display = self.segmentation_node.GetDisplayNode()
-        blocked = display.StartModify()
-        self._view = RefineView(self.segmentation_node, outlined)
-        self._refined = target
-        self._follow_selection()
-        display.EndModify(blocked)
-
     def _follow_selection(self) -> None:
-        """Masking for the selected node; nothing can be painted or erased while none is selected."""
-        if self._view is None:
-            return
-        tree, node = self.tree, self.selected
-        if node is None:
-            self._view.steer(())
-            self.editor_node.SetSourceVolumeIntensityMask(False)
-            return
-        segments = tree_store.segments_by_path(self.segmentation_node, tree)
-        Masking.for_node(tree, node, segments).apply(self.editor_node)
-        self._view.steer(erasable_segments(tree, node, segments) | {segments[node.path]})
+        if self.refining:
+            self._refining.follow(self.tree)
 
     def _on_editor_modified(self) -> None:
         if not self._strokes.writing:
@@ -396,9 +365,7 @@ class RefineSession(HierarchyEdits):
             self.refresh()
 
     def _on_node_goes(self) -> None:
-        if self._view is not None:
-            self._view.abandon()
-            self._view = None
+        self._refining.abandon()
         self._observer.close()
 
 
