@@ -115,6 +115,8 @@ def test_missing_torch_is_told_in_a_line_and_installed_on_a_word(
     wait_for(lambda: setup._installer is None, 30)
     log = setup.log.plainText
     assert "ran -m pip install" in log
+    bar = setup.log.verticalScrollBar()
+    assert bar.value == bar.maximum > 0, "the log follows what is said"
     assert "ran -c import sys; from light_the_torch" in log
     wait_for(lambda: setup._probe is None, 30)
     assert not setup.widget.isHidden(), "this Python still has no torch"

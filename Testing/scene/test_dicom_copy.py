@@ -11,17 +11,19 @@ from scene.painting_support import box, state, uniform_tree, workplace
 
 
 def test_what_is_empty_stays_behind_and_nothing_is_changed() -> None:
-    place = workplace(uniform_tree(2))
+    place = workplace(uniform_tree(2, children=3))
     try:
         with RefineSession(place.annotation, place.volume) as session:
             session.paint("a", box((1, 7), (1, 7), (1, 6)))
-            session.provide(["aa", "ab", "b"])
+            session.provide(["aa", "ab", "ac", "b"])
+            # Two that share a label map.
+            session.paint("aa", box((4, 6), (4, 6), (2, 4)))
             session.paint("ab", box((2, 4), (2, 4), (2, 4)), source="model:m@1")
             before, nodes = state(place.annotation), place.scene.GetNumberOfNodes()
             copy = copy_without_empty(place.annotation)
             segmentation = copy.GetSegmentation()
             names = [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
-            assert names == ["a", "ab"]
+            assert names == ["a", "aa", "ab"]
             for name in names:
                 theirs = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name))
                 ours = place.annotation.GetSegmentation()
@@ -37,6 +39,9 @@ def test_what_is_empty_stays_behind_and_nothing_is_changed() -> None:
                     session.voxels(name),
                 )
             assert copy.GetName() == place.annotation.GetName()
+            # What Slicer does with the segments of a node that goes: their voxels are erased where they were shared.
+            for name in names:
+                segmentation.RemoveSegment(segmentation.GetSegmentIdBySegmentName(name))
             remove_copy(copy)
             assert state(place.annotation) == before
             assert place.scene.GetNumberOfNodes() == nodes

@@ -130,7 +130,7 @@ def a_folder_without_torch(_journey: Journey) -> dict[str, Any]:
 
 
 def stopped(journey: Journey) -> dict[str, Any]:
-    """Stop while torch is being copied: what is half there is called broken"""
+    """Stop while torch is being copied: it is looked again, and told what is missing or broken"""
     _have_wheels()
     said: list[str] = []
     choose_wheels(Path(os.environ["HIERSEG_WHEELS"]), said)

@@ -215,13 +215,16 @@ class SetupSection:
         if not slicer.util.confirmOkCancelDisplay(f"{question}\n\n{steps}"):
             return
         self.other.collapsed = False
-        # From its end on, the log follows what is said.
-        self.log.moveCursor(qt.QTextCursor.End)
         self._installer = Installer(
-            plan, worker.startup_environment(), self._constraints(), self.log.appendPlainText, self._installed
+            plan, worker.startup_environment(), self._constraints(), self._add_line, self._installed
         )
         self._show(_("Installing…"))
         self._installer.start()
+
+    def _add_line(self, line: str) -> None:
+        self.log.appendPlainText(line)
+        # It was folded when the first lines came: then it does not follow by itself.
+        self.log.verticalScrollBar().value = self.log.verticalScrollBar().maximum
 
     def _constraints(self) -> Path | None:
         if self.report is None:

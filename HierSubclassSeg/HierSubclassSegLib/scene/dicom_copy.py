@@ -13,29 +13,24 @@ def copy_without_empty(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSe
     Slicer's exporter asks about segments without a label map and gives up on empty ones that share their siblings'
     (``DICOMSegmentationPlugin.py``, ``isSegmentEmpty``), which subclasses do that nobody has painted yet.
 
-    The label maps are the first node's own, not copies: to be exported and removed, never to be edited.
+    The label maps are copies as well: Slicer erases the voxels of a segment that it removes from what the segment shared
+    with others, in whatever node those are.
 
     Returns:
         the node, which is no annotation to anything here; None if no segment has a voxel.
     """
     segmentation = node.GetSegmentation()
     ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
-    ids = [segment_id for segment_id in ids if layers.has_voxels(node, segment_id)]
-    if not ids:
+    empty = [segment_id for segment_id in ids if not layers.has_voxels(node, segment_id)]
+    if len(empty) == len(ids):
         return None
     scene = node.GetScene()
     copy = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
     copy.UnRegister(None)  # Python holds a reference of its own.
     copy.SetName(node.GetName())
-    for segment_id in ids:
-        segment = segmentation.GetSegment(segment_id)
-        part = slicer.vtkSegment()
-        part.DeepCopyMetadata(segment)
-        part.AddRepresentation(
-            slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(), layers.label_map(segment)
-        )
-        part.SetLabelValue(segment.GetLabelValue())
-        copy.GetSegmentation().AddSegment(part, segment_id)
+    copy.GetSegmentation().DeepCopy(segmentation)
+    for segment_id in empty:
+        copy.GetSegmentation().RemoveSegment(segment_id)
     scene.AddNode(copy)
     copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
