@@ -94,7 +94,9 @@ def test_the_benchmark_sees_memory_that_a_loss_takes(monkeypatch: pytest.MonkeyP
     assert much > 60
 
 
-def test_the_benchmark_runs_each_loss_by_itself(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_benchmark_runs_each_loss_by_itself(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in list(LOSSES)[1:]:
         monkeypatch.delitem(LOSSES, name)  # each takes seconds to start
     assert main(["bench", "losses", "--size", "8", "--leaves", "9", "--runs", "1", "--device", "cpu"]) == 0
