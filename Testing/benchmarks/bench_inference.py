@@ -11,8 +11,9 @@ measurement has a process of its own, which is ended if it takes more than 70 % 
 ``monai-best``   the same with its better settings
 ``nnunet``       nnU-Net v2's ``nnUNetPredictor``, its resampling of logits, its argmax (``pip install hierseg[peers]``)
 ``nnunet-best``  the same with its faster resampling
-``exhaustive``   this engine with every tile, and as many of them as the others
-``skipping``     this engine without the tiles in which a coarse pass finds nothing
+``exhaustive``   this engine with every tile, and as many of them as the others, the network run by torch as for them
+``openvino``     the same with the network run by OpenVINO
+``skipping``     as ``exhaustive``, without the tiles in which a coarse pass finds nothing
 ``tiles``        the network alone on as many tiles, nothing kept: the floor
 """
 

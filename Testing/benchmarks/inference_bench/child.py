@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from hierseg.imageio import Volume, read_volume, write_volume
+from hierseg.inference.openvino_forward import is_installed
 
 from . import cases, floor, measure, nnunet, resident, rows, series
 from .cases import Case
@@ -63,7 +64,9 @@ def _prepare(case: Case, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def _row(case: Case, task: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if task["row"].startswith("nnunet") and nnunet.version() is None:
+    if (task["row"].startswith("nnunet") and nnunet.version() is None) or (
+        task["row"] == "openvino" and not is_installed()
+    ):
         return {"ended": "not installed"}
     began = time.perf_counter()
     volumes = [read_volume(path) for path in cases.files(case, folder / "images")]

@@ -8,7 +8,12 @@ from typing import Any
 from .cases import CASES
 
 _STAGES = {"preprocess": "#bbbbbb", "network": "#4477aa", "decode": "#ddaa33", "restore": "#ee8866"}
-_SHORT = {"exhaustive": "this engine", "skipping": "this engine, skipping", "tiles": "network alone"}
+_SHORT = {
+    "exhaustive": "this engine",
+    "skipping": "this engine, skipping",
+    "openvino": "this engine, OpenVINO",
+    "tiles": "network alone",
+}
 
 
 def draw(whole: dict[str, Any], folder: Path) -> list[Path]:

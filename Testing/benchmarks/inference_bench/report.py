@@ -19,6 +19,7 @@ NAMES = {
     "nnunet": "nnU-Net v2",
     "nnunet-best": "nnU-Net v2, best",
     "exhaustive": "**this engine**, every tile",
+    "openvino": "**this engine**, every tile, OpenVINO",
     "skipping": "**this engine**, empty tiles left out",
     "tiles": "the network alone",
 }

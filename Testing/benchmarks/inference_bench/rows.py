@@ -6,7 +6,6 @@ own grid.  See ``docs/results/inference.md`` for what each row is.
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -44,38 +43,38 @@ class Done(NamedTuple):
 
 def by_leaf(setup: Setup) -> np.ndarray:
     """This engine's label map where the leaf head alone decides, as it does for the peers: for comparing maps."""
-    predictor = Predictor(setup.network, setup.case.config(), device=setup.device)
-    return predictor.predict(setup.volumes, decode="leaf", **_every_tile(exhaustive=True)).labels
-
-
-class NotInstalledError(Exception):
-    """A row's package is not there."""
-
-
-def can_skip() -> bool:
-    """Whether this engine knows tiles that need not be computed."""
-    return "exhaustive" in inspect.signature(Predictor.predict).parameters
+    predictor = Predictor(setup.network, setup.case.config(), device=setup.device, backend="torch")
+    return predictor.predict(setup.volumes, decode="leaf", exhaustive=True).labels
 
 
 def exhaustive(setup: Setup) -> Done:
-    """This engine with every tile."""
-    return _ours(setup, exhaustive=True)
+    """This engine with every tile, the network run by torch as in the other rows."""
+    return _ours(setup, "torch", exhaustive=True)
+
+
+def openvino(setup: Setup) -> Done:
+    """As ``exhaustive``, with the network run by OpenVINO."""
+    return _ours(setup, "openvino", exhaustive=True)
 
 
 def skipping(setup: Setup) -> Done:
-    """This engine with the same tiles, but for those that a coarse pass shows to be empty."""
-    return _ours(setup, exhaustive=False)
+    """As ``exhaustive``, without tiles that a coarse pass shows to be empty."""
+    return _ours(setup, "torch", exhaustive=False)
 
 
-def _ours(setup: Setup, *, exhaustive: bool) -> Done:
-    config = setup.case.config() if exhaustive else {**setup.case.config(), "coarse_pass": COARSE_PASS}
-    predictor = Predictor(setup.network, config, device=setup.device)
-    prediction = predictor.predict(setup.volumes, **_every_tile(exhaustive=exhaustive))
-    return Done(dict(prediction.stages), prediction.labels, getattr(prediction, "work", {}))
+_PREDICTORS: dict[str, Predictor] = {}
 
 
-def _every_tile(*, exhaustive: bool) -> dict[str, Any]:
-    return {"exhaustive": exhaustive} if can_skip() else {}
+def _ours(setup: Setup, backend: str, *, exhaustive: bool) -> Done:
+    # As in a worker, one predictor stays; after the first image it gets ready what is fastest.
+    first = backend not in _PREDICTORS
+    if first:
+        config = setup.case.config() if exhaustive else {**setup.case.config(), "coarse_pass": COARSE_PASS}
+        _PREDICTORS[backend] = Predictor(setup.network, config, device=setup.device, backend=backend)
+    prediction = _PREDICTORS[backend].predict(setup.volumes, exhaustive=exhaustive)
+    if first:
+        _PREDICTORS[backend].settle()
+    return Done(dict(prediction.stages), prediction.labels, prediction.work)
 
 
 def tiles(setup: Setup) -> Done:
@@ -179,6 +178,7 @@ ROWS: dict[str, Callable[[Setup], Done]] = {
     "nnunet": nnunet,
     "nnunet-best": nnunet_best,
     "exhaustive": exhaustive,
+    "openvino": openvino,
     "skipping": skipping,
     "tiles": tiles,
 }
@@ -186,8 +186,8 @@ PEERS = ("monai", "monai-best", "nnunet", "nnunet-best")
 
 
 def available() -> list[str]:
-    """The rows that this engine can run."""
-    return [row for row in ROWS if row != "skipping" or can_skip()]
+    """The rows, in the order of tables."""
+    return list(ROWS)
 
 
 _LAYOUTS: dict[tuple[int, ...], torch.memory_format] = {}

@@ -70,7 +70,7 @@ def add_parser(subparsers: Any) -> None:
         "--backend",
         default="auto",
         metavar="NAME",
-        help="how the network is run: channels_first, channels_last, openvino or compile (default: auto, by measuring)",
+        help="how the network is run: torch, channels_first, channels_last, openvino, compile (default: auto, by measuring)",
     )
     parser.add_argument("--confidence", action="store_true", help="write the confidence as well")
     parser.add_argument("--json", action="store_true", help="print the results as JSON on stdout")

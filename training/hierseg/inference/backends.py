@@ -32,12 +32,16 @@ from hierseg.labeltree import LabelTree
 from hierseg.resources import home
 
 CHANNELS_FIRST, CHANNELS_LAST, OPENVINO, COMPILE = "channels_first", "channels_last", "openvino", "compile"
-NAMES = (CHANNELS_FIRST, CHANNELS_LAST, OPENVINO, COMPILE)
-LEAST_TILES = 16
+TORCH = "torch"
+"""The faster of channels first and last."""
+NAMES = (CHANNELS_FIRST, CHANNELS_LAST, OPENVINO, COMPILE, TORCH)
+LEAST_TILES = 4
 """With fewer tiles the measurement would cost more than it gains."""
 LEAST_SECONDS = 12.0
 """Ways that have to get ready first are not measured for less work than this."""
-_RUNS = 3
+_QUICK = (CHANNELS_FIRST, CHANNELS_LAST)
+"""Ways that need not get ready."""
+_RUNS = 2
 _LEAST_GAIN = 1.03
 
 
@@ -75,56 +79,68 @@ class Backends:
             ConfigError: the way that was asked for is not to be had here.
         """
         self._last = tuple(shape), device
-        name = self._wanted or self._cheapest(shape, batches, device)
-        if name not in (CHANNELS_FIRST, *candidates(device)):
+        name = self._wanted
+        if name in ("", TORCH):
+            name = self._cheapest(shape, batches, device)
+        elif name not in candidates(device):
             raise ConfigError(f"{self._where} is {name!r}, which is {_why_not(name)}; install it, or give auto.")
         return name, self._built(name, device)
 
     def settle(self) -> None:
         """Get the way ready that is fastest for further images like the last one; for a worker with time on its hands."""
-        if self._last is None or self._wanted:
+        if self._last is None or self._wanted not in ("", TORCH):
             return
         shape, device = self._last
-        seconds = _known(_key(self._model, shape, device))
-        names = [name for name in candidates(device) if name in seconds]
-        if not names:
+        names = self._candidates(device)
+        if len(names) == 1:
             return
         try:
+            seconds = self._seconds(shape, device, names)
             self._built(min(names, key=lambda name: seconds[name]), device)
         except (ImportError, RuntimeError, OSError, MemoryError):
             # It was not asked for: the way that is ready now goes on.
             return
 
-    def _cheapest(self, shape: Sequence[int], batches: int, device: torch.device) -> str:
+    def _candidates(self, device: torch.device) -> tuple[str, ...]:
         names = candidates(device)
-        key = _key(self._model, shape, device)
-        seconds = _known(key)
-        quick = [name for name in names if name in (CHANNELS_FIRST, CHANNELS_LAST)]
-        found = dict(seconds)
+        return tuple(name for name in names if name in _QUICK) if self._wanted == TORCH else names
+
+    def _cheapest(self, shape: Sequence[int], batches: int, device: torch.device) -> str:
+        names = self._candidates(device)
+        quick = [name for name in names if name in _QUICK]
+        seconds = _known(_key(self._model, shape, device))
         if len(names) > 1 and batches >= LEAST_TILES:
-            small, share = _smaller(shape, int(getattr(self._model, "divisor", 16)))
-            for name in (*quick, *(name for name in names if name not in quick)):
-                slow = name not in quick
-                if name in found or (slow and batches * min(found[other] for other in quick) < LEAST_SECONDS):
-                    continue
-                began = time.perf_counter()
-                measured = self._measured(name, small, device)
-                found[name] = measured / share
-                if slow:
-                    found[f"{name} ready"] = time.perf_counter() - began - (_RUNS + 1) * measured
-        if found != seconds:
-            _remember(key, found)
-        costs = {name: self._cost(name, found, batches, device) for name in names if name in found}
+            seconds = self._seconds(shape, device, quick)
+            if batches * min(seconds[name] for name in quick) >= LEAST_SECONDS:
+                seconds = self._seconds(shape, device, names)
+        costs = {name: self._cost(name, seconds, batches, device) for name in names if name in seconds}
         if not costs:
             return CHANNELS_FIRST
         best = min(costs, key=lambda name: costs[name])
         # A gain within the measurement's noise is none.
         return best if costs.get(CHANNELS_FIRST, 0.0) > _LEAST_GAIN * costs[best] else CHANNELS_FIRST
 
+    def _seconds(self, shape: Sequence[int], device: torch.device, names: Sequence[str]) -> dict[str, float]:
+        """Seconds of a batch by each of these ways, and those to get ready; measured where they are not known."""
+        key = _key(self._model, shape, device)
+        seconds = _known(key)
+        small, share = _smaller(shape, int(getattr(self._model, "divisor", 16)))
+        missing = [name for name in names if name not in seconds]
+        for name in missing:
+            began = time.perf_counter()
+            measured = self._measured(name, small, device)
+            seconds[name] = measured / share
+            if name not in _QUICK:
+                seconds[f"{name} ready"] = time.perf_counter() - began - (_RUNS + 1) * measured
+        if missing:
+            _remember(key, seconds)
+        return seconds
+
     def _cost(self, name: str, seconds: dict[str, float], batches: int, device: torch.device) -> float:
         """Seconds for the image, getting ready included."""
         ready = 0.0 if (name, str(device)) in self._ready else seconds.get(f"{name} ready", 0.0)
-        return max(0.0, ready) + batches * seconds[name]
+        # Infinite where it cannot run the network: then so are both.
+        return max(0.0, 0.0 if math.isnan(ready) else ready) + batches * seconds[name]
 
     def _measured(self, name: str, shape: Sequence[int], device: torch.device) -> float:
         """Seconds of a batch; infinite where this way cannot run the network."""
@@ -133,7 +149,7 @@ class Backends:
             run = self._built(name, device)
             return _median(lambda: run(tiles), device)
         except (ImportError, RuntimeError, OSError) as error:
-            if name in (CHANNELS_FIRST, CHANNELS_LAST) or isinstance(error, torch.OutOfMemoryError):
+            if name in _QUICK or isinstance(error, torch.OutOfMemoryError):
                 raise
             return math.inf
 
