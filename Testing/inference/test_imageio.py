@@ -125,7 +125,14 @@ def test_stem() -> None:
 
 
 def write_series(
-    folder: Path, array: np.ndarray, positions: np.ndarray, *, uid: str = "1.2.3", turn: float = 0.0, name: str = "s"
+    folder: Path,
+    array: np.ndarray,
+    positions: np.ndarray,
+    *,
+    uid: str = "1.2.3",
+    turn: float = 0.0,
+    name: str = "s",
+    thickness: float | None = None,
 ) -> None:
     """A series with one file a slice: rows along R→L turned in plane, ``positions`` of the slices in LPS."""
     folder.mkdir(exist_ok=True)
@@ -146,6 +153,8 @@ def write_series(
             "0020|0032": "\\".join(f"{value:.6f}" for value in position),
             "0020|0037": "\\".join(f"{value:.9f}" for value in [*row, *column]),
         }
+        if thickness is not None:
+            tags["0018|0050"] = str(thickness)
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
         direction = np.stack([row, column, np.cross(row, column)], axis=1)
@@ -192,6 +201,14 @@ def test_missing_slice_and_tilted_gantry_are_refused_with_their_numbers(tmp_path
     write_series(tmp_path / "tilt", cube(6, 5, 4), line(4, lean=1.0))
     with pytest.raises(ImageError, match=r"sheared by 18\.4"):
         read_volume(tmp_path / "tilt")
+
+
+def test_slices_thinner_than_their_distance_are_said(tmp_path: Path) -> None:
+    write_series(tmp_path / "gaps", cube(6, 5, 4), line(4), thickness=2.0)
+    (note,) = read_volume(tmp_path / "gaps").notes
+    assert note.startswith(f"{tmp_path / 'gaps'}: the slices are 2 mm thick and 3 mm apart; the 1 mm between two")
+    write_series(tmp_path / "whole", cube(6, 5, 4), line(4), thickness=3.0)
+    assert read_volume(tmp_path / "whole").notes == ()
 
 
 def test_folder_without_dicom(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ loaded, so much more is allowed here, and what was measured is printed.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import subprocess
@@ -25,6 +26,10 @@ from hierseg.worker.protocol import PROTOCOL_VERSION, Message, array_hash, encod
 from hierseg.worker.tasks import error_fields
 from standins.tiny_bundle import TREE, tiny_image
 from standins.waiting import END_LIMIT, is_running
+
+
+def file_digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def test_predicts_cold_then_warm_and_says_what_it_is(peer: Any, tiny_bundle: Path) -> None:
@@ -292,9 +297,7 @@ def test_leaves_no_process_and_no_file_behind(
     peer = start("unexpected")
     pid = peer.greet().get("pid")
     data = np.frombuffer(b"some file", dtype=np.uint8)
-    import hashlib
-
-    peer.send("put", 2, {"data": data}, hash=hashlib.sha256(b"some file").hexdigest(), kind="file", name="image.nii.gz")
+    peer.send("put", 2, {"data": data}, hash=file_digest(b"some file"), kind="file", name="image.nii.gz")
     assert peer.expect("have", "error").type == "have"
     assert list(tmp_path.glob("hierseg-worker-*/files/*/image.nii.gz"))
     below = watchdog.descendants(pid)
@@ -306,6 +309,28 @@ def test_leaves_no_process_and_no_file_behind(
         time.sleep(0.05)
     assert not any(is_running(child) for child in below)
     assert not list(tmp_path.glob("hierseg-worker-*"))
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_a_killed_worker_leaves_no_file_behind(
+    start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_group: bool
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    peer = start("unexpected")
+    pid = peer.greet().get("pid")
+    data = np.frombuffer(b"some file", dtype=np.uint8)
+    peer.send("put", 2, {"data": data}, hash=file_digest(b"some file"), kind="file", name="image.nii.gz")
+    assert peer.expect("have", "error").type == "have"
+    assert list(tmp_path.glob("hierseg-worker-*/files/*/image.nii.gz"))
+    if whole_group:
+        for child in watchdog.descendants(pid):
+            if os.getpgid(child) == os.getpgid(pid):
+                os.kill(child, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + END_LIMIT
+    while list(tmp_path.glob("hierseg-worker-*")):
+        assert time.monotonic() < end, "its folder is still there"
+        time.sleep(0.05)
 
 
 def test_a_termination_signal_ends_it_cleanly(start: Callable[..., Any]) -> None:

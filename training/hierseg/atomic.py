@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hierseg.errors import DatasetError, HiersegError
+
+_PREFIX = ".tmp-"
+_YOUNG_SECONDS = 60.0
 
 
 @contextlib.contextmanager
@@ -23,8 +29,11 @@ def replacing(target: str | Path) -> Iterator[Path]:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=f"-{target.name}", dir=target.parent)
-    os.close(handle)
+    handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix=f"-{target.name}", dir=target.parent)
+    # Held until the end, by this process alone: a file that nobody holds belongs to a process that was killed.
+    held = _try_lock(handle)
+    if not held:
+        os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
@@ -38,6 +47,8 @@ def replacing(target: str | Path) -> Iterator[Path]:
             error.filename = str(target)
         raise
     finally:
+        if held:
+            os.close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -67,6 +78,43 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise error.about(staged, out) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def clear_unfinished(folder: str | Path, *endings: str) -> list[Path]:
+    """Remove what killed processes left of :func:`replacing` in a folder; give what was removed.
+
+    Nothing that a living process writes, nothing younger than a minute, and only files whose targets have one of the
+    endings.  Where the system has no such locks (Windows) nothing is removed.
+    """
+    removed: list[Path] = []
+    if sys.platform == "win32" or not Path(folder).is_dir():
+        return removed
+    ours = re.compile(rf"{re.escape(_PREFIX)}[a-z0-9_]{{8}}-.*(?:{'|'.join(map(re.escape, endings))})")
+    for path in Path(folder).iterdir():
+        with contextlib.suppress(OSError):
+            if not ours.fullmatch(path.name) or time.time() - path.stat().st_mtime < _YOUNG_SECONDS:
+                continue
+            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                if _try_lock(handle):
+                    path.unlink()
+                    removed.append(path)
+            finally:
+                os.close(handle)
+    return removed
+
+
+def _try_lock(handle: int) -> bool:
+    """Take the file's lock, which the system gives back when this process ends; False where that cannot be."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_bytes(target: str | Path, content: bytes) -> None:

@@ -16,6 +16,7 @@ import SimpleITK as sitk  # noqa: N813 -- the name that its own documentation us
 
 from hierseg.errors import ImageError
 
+_THICKNESS = "0018|0050"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -83,12 +84,25 @@ def _check_compressed(path: Path) -> None:
             stream.decompress(block)
 
 
-def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Array, affine and notes of the DICOM series in a folder; of several, the one with most files.
+def itk_header(file: str) -> tuple[tuple[int, ...], np.ndarray, int]:
+    """Shape, affine and bytes of a voxel in memory, without reading voxels.
 
     Raises:
-        ImageError: there is no series, or no largest one, or slices are at unequal distances.
-        RuntimeError: from ITK, a file cannot be read.
+        RuntimeError: from ITK, the file cannot be read.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    itemsize = sitk.GetArrayFromImage(sitk.Image([1] * reader.GetDimension(), reader.GetPixelID())).dtype.itemsize
+    affine = _affine(reader.GetDimension(), reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
+    return tuple(reader.GetSize()), affine, min(itemsize, 4)
+
+
+def dicom_series(folder: Path) -> tuple[list[str], list[str]]:
+    """The files of the DICOM series in a folder, in the order of their slices, and notes; of several, the largest one.
+
+    Raises:
+        ImageError: there is no series, or no largest one.
     """
     with _without_warnings():
         found = {
@@ -109,7 +123,17 @@ def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
                 f"{folder}: the folder holds {len(by_size)} series ({listed}) and no largest one; put the one you mean into a folder of its own."
             )
         notes.append(f"{folder}: the folder holds {len(by_size)} series ({listed}); the largest is taken.")
-    files = list(series[by_size[0]])
+    return list(series[by_size[0]]), notes
+
+
+def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Array, affine and notes of the DICOM series in a folder; of several, the one with most files.
+
+    Raises:
+        ImageError: there is no series, or no largest one, or slices are at unequal distances.
+        RuntimeError: from ITK, a file cannot be read.
+    """
+    files, notes = dicom_series(folder)
     if len(files) == 1:
         array, affine = _from_itk(sitk.ReadImage(files[0]), folder)
         return array, affine, notes
@@ -123,6 +147,7 @@ def read_dicom_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
         # The step between slices comes from their positions: a tilted gantry then shows as shear.
         affine[:3, 2] = (positions[-1] - positions[0]) / (len(positions) - 1)
         affine[:3, 3] = positions[0]
+        notes += _gaps(files[0], float(np.linalg.norm(affine[:3, 2])), folder)
     return array, affine, notes
 
 
@@ -167,12 +192,19 @@ def _from_itk(image: sitk.Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
     array = sitk.GetArrayFromImage(image).transpose()
     if array.dtype == np.float64:
         array = array.astype(np.float32)
+    return array, _affine(dimension, image.GetDirection(), image.GetSpacing(), image.GetOrigin())
+
+
+def _affine(
+    dimension: int, direction: Sequence[float], spacing: Sequence[float], origin: Sequence[float]
+) -> np.ndarray:
     spatial = min(3, dimension)
-    direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:spatial, :spatial]
     affine = np.eye(4)
-    affine[:spatial, :spatial] = direction * np.array(image.GetSpacing()[:spatial])
-    affine[:spatial, 3] = image.GetOrigin()[:spatial]
-    return array, _LPS_TO_RAS @ affine
+    axes = np.array(direction).reshape(dimension, dimension)[:spatial, :spatial]
+    affine[:spatial, :spatial] = axes * np.array(spacing[:spatial])
+    affine[:spatial, 3] = origin[:spatial]
+    result: np.ndarray = _LPS_TO_RAS @ affine
+    return result
 
 
 def _series_title(file: str) -> str:
@@ -198,6 +230,23 @@ def _slice_positions(files: Sequence[str]) -> np.ndarray | None:
             return None
         found.append([float(number) for number in header.GetMetaData("0020|0032").split("\\")])
     return np.array(found) @ _LPS_TO_RAS[:3, :3]
+
+
+def _gaps(file: str, step: float, folder: Path) -> list[str]:
+    """A note where slices are thinner than their distance: what lies between them was never imaged."""
+    header = _dicom_header(file)
+    text = header.GetMetaData(_THICKNESS).strip() if header.HasMetaDataKey(_THICKNESS) else ""
+    try:
+        thickness = float(text or "nan")
+    except ValueError:
+        return []
+    if not 0.0 < thickness < step - max(0.02 * step, 0.01):
+        return []
+    note = (
+        f"{folder}: the slices are {thickness:.3g} mm thick and {step:.3g} mm apart; "
+        f"the {step - thickness:.3g} mm between two of them were not imaged, what is marked there is a guess."
+    )
+    return [note]
 
 
 def _check_slice_distances(positions: np.ndarray, affine: np.ndarray, folder: Path) -> None:

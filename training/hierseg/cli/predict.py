@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hierseg.courtesy import usable_cores
+from hierseg.courtesy import terminable, usable_cores
 from hierseg.errors import BundleError, ConfigError, DatasetError, HiersegError, ImageError
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def add_parser(subparsers: Any) -> None:
         help="how the network is run: torch, channels_first, channels_last, openvino, compile (default: auto, by measuring)",
     )
     parser.add_argument("--confidence", action="store_true", help="write the confidence as well")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say how much memory each case needs; no voxel is read"
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON on stdout")
     parser.set_defaults(run=run)
 
@@ -89,9 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
     from hierseg.inference import Predictor
 
     predictor = Predictor(bundle, device=arguments.device, backend=arguments.backend)
+    from hierseg.atomic import clear_unfinished
+
+    clear_unfinished(arguments.out, *(f"_{kind}.nii.gz" for kind in ("labels", "superclass", "confidence")), ".json")
     results: list[dict[str, Any]] = []
     failed = 0
-    with _Bar(len(jobs)) as bar:
+    with terminable(), _Bar(len(jobs)) as bar:
         for job in jobs:
             bar.start(job.name)
             try:
@@ -257,7 +263,13 @@ def _predict(
     job: _Job, predictor: Predictor, bundle: Bundle, arguments: argparse.Namespace, bar: _Bar
 ) -> dict[str, Any]:
     from hierseg.imageio import read_volume
+    from hierseg.inference.estimate import estimate_files
 
+    memory = estimate_files(predictor, job.images)
+    notes = [] if memory is None else memory.notes(str(job.images[0]))
+    needed = {} if memory is None else {"memory_gb": memory.report()}
+    if arguments.dry_run:
+        return {"case": job.name, "images": [str(path) for path in job.images], "notes": notes, **needed}
     began = time.perf_counter()
     volumes = [read_volume(path) for path in job.images]
     loaded = time.perf_counter() - began
@@ -270,6 +282,8 @@ def _predict(
     report = _report(job, prediction, bundle, str(predictor.device))
     report["work"] = prediction.work
     report["stages_s"] = {"load": loaded, **prediction.stages}
+    report["notes"] = [*notes, *report["notes"]]
+    report |= needed
     written = _write(arguments.out, job.name, outputs, prediction, report, began)
     bar.progress("write", 1.0)
     return written
@@ -329,12 +343,22 @@ def _show(results: Sequence[dict[str, Any]], folder: Path) -> None:
     for result in results:
         if "error" in result:
             continue
+        if "outputs" not in result:
+            print(f"{result['case']}: {_gigabytes(result.get('memory_gb'))}")
+            continue
         total = sum(result["stages_s"].values())
         print(f"{result['case']}: {', '.join(result['outputs'].values())} ({total:.1f} s)")
         for note in result["notes"]:
             print(f"  {note}")
-    if any("error" not in result for result in results):
+    if any("outputs" in result for result in results):
         print(f"written to {folder}")
+
+
+def _gigabytes(memory: dict[str, float | None] | None) -> str:
+    if memory is None:
+        return "how much memory it needs cannot be told from its header"
+    free = "" if memory["free"] is None else f", {memory['free']:.1f} GB are free"
+    return f"needs about {memory['total']:.1f} GB of memory{free}"
 
 
 class _Bar:

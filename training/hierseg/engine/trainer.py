@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from hierseg.bundle import Bundle
-from hierseg.courtesy import somebody_predicts
+from hierseg.courtesy import somebody_predicts, terminable
 from hierseg.data.batches import Batch, iterate
 from hierseg.dataset import Dataset
 from hierseg.engine.checkpoints import seed_iteration
@@ -96,7 +96,7 @@ def train(
     start = Bundle.open(init) if isinstance(init, str | Path) else init
     target = resolve_device(device)
     with (
-        _terminable(),
+        terminable(),
         RunFolder(out, resume=resume, on_status=progress) as folder,
         _threads(thread_count(threads)),
     ):
@@ -327,23 +327,6 @@ class _Pace:
         self._mean = took if self._mean is None else 0.95 * self._mean + 0.05 * took
         self._left -= 1
         return round(self._mean * self._left, 1)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM is Ctrl-C also before the first iteration and after the last: the run folder says how the run ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

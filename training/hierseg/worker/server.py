@@ -136,9 +136,9 @@ def _on_signal(end: Callable[[], None]) -> None:
 def serve() -> int:
     """Run the worker on this process's stdin and stdout; returns only in theory, the process ends."""
     incoming, outgoing = take_over_streams()
-    watchdog.start_guard(incoming)
-    os.environ.setdefault("TQDM_DISABLE", "1")
     store = Store()
+    watchdog.start_guard(incoming, folder=store.place)
+    os.environ.setdefault("TQDM_DISABLE", "1")
 
     def end() -> None:
         store.clear()

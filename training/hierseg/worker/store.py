@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,11 +39,15 @@ class Store:
 
     Args:
         limit: bytes of arrays kept in memory.
+
+    Attributes:
+        place: where received files and bundles will lie, known before it exists, so that it can be cleared away.
     """
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
         self._limit = limit
         self._arrays: collections.OrderedDict[str, np.ndarray] = collections.OrderedDict()
+        self.place = Path(tempfile.gettempdir()) / f"hierseg-worker-{os.getpid()}-{secrets.token_hex(8)}"
         self._folder: Path | None = None
         self._shipped: dict[str, Path] = {}
 
@@ -49,7 +55,8 @@ class Store:
     def folder(self) -> Path:
         """Where received files and bundles lie; made when first needed."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="hierseg-worker-"))
+            self.place.mkdir(mode=0o700)
+            self._folder = self.place
         return self._folder
 
     def clear(self) -> None:

@@ -21,23 +21,29 @@ GRACE = 2.0
 
 # The guard: a fresh interpreter that imports nothing else.  Descriptor 0 is the worker's input, of which it reads
 # nothing; descriptor 3... is a pipe whose other end only the worker holds, so that its end means the worker's end.
+# Whatever ended the worker, its folder goes with it.
 _GUARD = """
 import os, select, sys, time, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-worker, alive, grace = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+worker, alive, grace, folder = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+def leave():
+    if folder and os.path.isdir(folder):
+        import shutil
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(0)
 poll = select.poll()
 poll.register(0, 0)
 poll.register(alive, select.POLLIN)
 while True:
     events = dict(poll.poll())
     if alive in events:
-        sys.exit(0)
+        leave()
     if events.get(0, 0) & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
         break
 gone = select.poll()
 gone.register(alive, select.POLLIN)
 if gone.poll(int(grace * 1000)):
-    sys.exit(0)
+    leave()
 sys.stderr.write("hierseg worker: did not end by itself; ended by its guard\\n")
 for child in map(int, os.popen("ps -o pid= --ppid %d 2>/dev/null || pgrep -P %d" % (worker, worker)).read().split()):
     if child != os.getpid():
@@ -46,11 +52,19 @@ for child in map(int, os.popen("ps -o pid= --ppid %d 2>/dev/null || pgrep -P %d"
         except OSError:
             pass
 os.kill(worker, signal.SIGKILL)
+gone.poll(1000)
+leave()
 """
 
 
-def start_guard(incoming: int, grace: float = GRACE + 0.5) -> bool:
-    """Start the guard process; False where the system offers no ``poll`` on pipes (Windows)."""
+def start_guard(incoming: int, grace: float = GRACE + 0.5, folder: str | Path = "") -> bool:
+    """Start the guard process; False where the system offers no ``poll`` on pipes (Windows).
+
+    Args:
+        incoming: the descriptor of the worker's input.
+        grace: seconds from the input's end until the worker is ended.
+        folder: removed when the worker has ended, however it did.
+    """
     import select
 
     if not hasattr(select, "poll") or os.name != "posix":
@@ -60,10 +74,12 @@ def start_guard(incoming: int, grace: float = GRACE + 0.5) -> bool:
     os.set_inheritable(writing, False)
     try:
         subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", _GUARD, str(os.getpid()), str(reading), str(grace)],
+            [sys.executable, "-S", "-E", "-c", _GUARD, str(os.getpid()), str(reading), str(grace), str(folder)],
             stdin=incoming,
             stdout=subprocess.DEVNULL,
             pass_fds=[reading],
+            # Whoever ends the worker's whole group leaves the one that clears up after it.
+            start_new_session=True,
         )
     except OSError:
         return False
