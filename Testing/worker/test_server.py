@@ -24,6 +24,7 @@ from hierseg.worker import watchdog
 from hierseg.worker.crops import uncropped
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message, array_hash, encode
 from hierseg.worker.tasks import error_fields
+from inference.test_estimate import huge
 from standins.tiny_bundle import TREE, tiny_image
 from standins.waiting import END_LIMIT, is_running
 
@@ -113,6 +114,16 @@ def test_user_errors_are_sentences_and_the_worker_goes_on(peer: Any, tiny_bundle
     assert "arrived damaged" in peer.expect("error").get("sentence")
     peer.predict(tiny_image(), tiny_bundle)
     assert peer.expect("result", "error").type == "result"
+
+
+def test_what_cannot_fit_is_refused_before_it_is_read(peer: Any, tiny_bundle: Path, tmp_path: Path) -> None:
+    # 10¹² voxels, of which only the header takes room on the disk.
+    scan = huge(tmp_path / "huge.nii", edge=10_000)
+    peer.send("predict", 7, bundle={"path": str(tiny_bundle)}, images=[{"path": str(scan)}])
+    error = peer.expect("error", "result")
+    assert (error.type, error.get("kind"), error.get("code")) == ("error", "OutOfMemory", "HS-MEMORY")
+    assert error.get("sentence").startswith(f"{scan}: predicting this image needs 20")
+    assert "GB are free" in error.get("sentence")
 
 
 def test_a_cancel_is_heard_between_tiles(peer: Any, tiny_bundle: Path) -> None:

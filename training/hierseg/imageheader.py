@@ -36,9 +36,18 @@ class Header:
         return self.shape[3] if len(self.shape) > 3 else 1
 
     @classmethod
-    def of(cls, volume: Volume) -> Header:
-        """Of an image in memory."""
-        return cls(volume.array.shape, volume.affine, volume.array.dtype.itemsize, held=True)
+    def of(cls, volume: Volume) -> Header | None:
+        """Of an image in memory; None where its array or affine is none of an image's."""
+        return cls.of_array(volume.array, volume.affine)
+
+    @classmethod
+    def of_array(cls, array: np.ndarray, affine: np.ndarray) -> Header | None:
+        """As :meth:`of`."""
+        try:
+            check_geometry(affine, "")
+        except ImageError:
+            return None
+        return cls(array.shape, affine, array.dtype.itemsize, held=True) if array.ndim in (3, 4) else None
 
 
 def read_header(path: str | Path) -> Header | None:

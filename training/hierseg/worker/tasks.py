@@ -15,7 +15,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from hierseg.courtesy import predicting, usable_cores
 from hierseg.errors import HiersegError, WorkerError, code_of, is_out_of_memory
 from hierseg.worker.protocol import PROTOCOL_VERSION, Message
 from hierseg.worker.results import packed
+from hierseg.worker.sources import Source, memory_notes
 from hierseg.worker.store import MissingContentError, Store
 
 if TYPE_CHECKING:
@@ -188,9 +188,11 @@ class Tasks:
         bundle, predictor, warm, seconds = self._ready(job)
         job.check()
         began = time.monotonic()
-        volumes = [self._volume(number, image) for number, image in enumerate(job.message.get("images") or [])]
-        if not volumes:
+        sources = [self._source(number, image) for number, image in enumerate(job.message.get("images") or [])]
+        if not sources:
             raise WorkerError("a 'predict' message names no images.")
+        tight = memory_notes(predictor, sources)
+        volumes = [source.read() for source in sources]
         read = time.monotonic() - began
         job.check()
         with predicting():
@@ -209,7 +211,7 @@ class Tasks:
                 "warm": warm,
                 "device": str(predictor.device),
                 "work": prediction.work,
-                "notes": list(prediction.notes),
+                "notes": [*tight, *prediction.notes],
                 **fields,
             },
             arrays,
@@ -238,26 +240,19 @@ class Tasks:
             self._warm.popitem(last=False)
         return bundle, self._warm[key], warm, time.monotonic() - began
 
-    def _volume(self, number: int, image: Mapping[str, Any]) -> Any:
-        from hierseg.imageio import Volume, read_volume
-
+    def _source(self, number: int, image: Mapping[str, Any]) -> Source:
         if "hash" in image:
             affine = np.asarray(image.get("affine"), dtype=np.float64)
             name = str(image.get("name") or f"image {number + 1}")
             if affine.shape != (4, 4):
                 raise WorkerError(f"{name}: the affine is not a 4×4 matrix; send voxel indices → RAS mm.")
             array = self.store.array(image["hash"])
-            return Volume(array=array.T if image.get("order") == "F" else array, affine=affine, path=name)
+            return Source(name, array=array.T if image.get("order") == "F" else array, affine=affine)
         if "files" in image:
             path = self.store.files(image["files"])
-            shown = str(image.get("name") or path.name)
-            try:
-                return replace(read_volume(path), path=shown)
-            except HiersegError as error:
-                # The user knows the file by the path on the client's side.
-                raise type(error)(error.sentence.replace(str(path), shown), hint=error.hint) from error
+            return Source(str(image.get("name") or path.name), path=path)
         if "path" in image:
-            return read_volume(Path(image["path"]))
+            return Source(str(image["path"]), path=Path(image["path"]))
         raise WorkerError(f"image {number + 1} has neither a hash, nor files, nor a path.")
 
 
