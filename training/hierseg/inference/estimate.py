@@ -140,6 +140,8 @@ def estimate(predictor: Predictor, headers: Sequence[Header]) -> Estimate:
     patch = _fitting(rungs[0].patch_size, shape, divisor)
     batch = (32 if spatial_dims == 2 else 4) if device.type == "cuda" else (4 if spatial_dims == 2 else 1)
     cuda = device.type == "cuda"
+    # Another number of images than the model has channels is for the predictor to refuse.
+    inputs = len(config["channels"])
     return Estimate(
         images=sum(math.prod(header.shape) * header.itemsize for header in headers if not header.held),
         prepared=prepared,
@@ -147,7 +149,7 @@ def estimate(predictor: Predictor, headers: Sequence[Header]) -> Estimate:
         results=result if frames == 1 else 2 * frames * result,
         slab=slabs[0],
         least_slab=min(slabs),
-        network=round(_SCRATCH * batch * math.prod(patch) * bytes_per_voxel(predictor.model, channels, spatial_dims)),
+        network=round(_SCRATCH * batch * math.prod(patch) * bytes_per_voxel(predictor.model, inputs, spatial_dims)),
         free=free_memory(),
         device_free=torch.cuda.mem_get_info(device)[0] if cuda else None,
     )
