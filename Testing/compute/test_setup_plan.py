@@ -186,3 +186,14 @@ def test_a_declined_torch_is_one_sentence() -> None:
 
     with pytest.raises(ResourceError, match="declined"):
         install_torch(PyTorchLogic())
+
+
+def test_a_torch_that_cannot_use_the_graphics_card_can_be_exchanged() -> None:
+    slow = changed(
+        NOTHING, code="", graphics=("NVIDIA A100",), torch_there=True, missing=(), versions={**LINUX, "cuda": ""}
+    )
+    remove, *rest = make_plan(slow).steps
+    assert "uninstall" in remove.command
+    assert "torch for NVIDIA A100" in rest[-1].title
+    for other in (changed(slow, graphics=()), changed(slow, versions={**LINUX, "cuda": "13.0"})):
+        assert make_plan(other) == InstallPlan()

@@ -224,6 +224,12 @@ def test_a_card_that_torch_cannot_use_is_told_now_and_the_next_time(
     setup = opened(known=False)
     wait_for(lambda: setup.report is not None, 30)
     assert setup.report.ready, setup.report.sentence
+    assert setup.widget.isHidden(), "all that is needed is there"
+    # The hint has a button: Setup… offers a torch for the card.
+    setup.show()
+    assert "NVIDIA A100 is there" in setup.sentence.text
+    assert setup.button.text == "Install… (about 3.0 GB)"
+    assert "torch for NVIDIA A100" in setup.button.toolTip
     again = open_panel()
     options = again.panel.segment_page.segment.options
     options.widget.collapsed = False

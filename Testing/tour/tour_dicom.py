@@ -114,7 +114,10 @@ def _export(journey: Journey, name: str) -> dict[str, Any]:
         exports = box.findChild("QListWidget", "ExportablesListWidget")
         said.extend(str(exports.item(row).text()) for row in range(exports.count))
         # Into a folder: the database's own window would be shown after the other kind.
-        box.findChild("QCheckBox", "ExportToFolderCheckBox").click()
+        into_folder = box.findChild("QCheckBox", "ExportToFolderCheckBox")
+        if not into_folder.checked:
+            # Slicer remembers it.
+            into_folder.click()
         path = next(one for one in box.findChildren("QWidget") if one.objectName == "PathLineEdit_OutputFolder")
         path.currentPath = str(folder)
         confirm = qt.QTimer()

@@ -92,6 +92,11 @@ class SetupReport:
         """Whether torch needs nothing done."""
         return self.code in ("", "HS-SETUP-PACKAGES")
 
+    @property
+    def other_torch(self) -> bool:
+        """Whether all is there, but a torch built for the graphics card would be faster."""
+        return self.ready and bool(self.graphics) and not self.devices and not (self.versions or {}).get("cuda")
+
     def diagnostics(self) -> str:
         """Everything, a line each, for a report."""
         lines = [f"setup: {self.code or 'ready'}: {self.sentence}", *([f"hint: {self.hint}"] if self.hint else [])]

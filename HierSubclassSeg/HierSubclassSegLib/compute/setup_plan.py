@@ -116,7 +116,7 @@ def make_plan(
     Raises:
         ResourceError: a wheel is missing in the folder.
     """
-    if report.ready:
+    if report.ready and not report.other_torch:
         return InstallPlan()
     refusal = why_no_torch(report)
     if refusal:
@@ -125,17 +125,18 @@ def make_plan(
     limits = ("-c", str(constraints)) if constraints is not None else ()
     packages = tuple(line for line in report.missing if split_requirement(line)[0] not in SKIPPED)
     steps: list[Step] = []
-    if not report.torch_ready and report.torch_there:
+    fresh = report.other_torch or not report.torch_ready
+    if fresh and report.torch_there:
         steps.append(
             Step(StepKind.COMMAND, "Remove the torch that is there", (*pip, "uninstall", "-y", "torch", "torchvision"))
         )
     if wheels is not None:
-        wanted = (*(() if report.torch_ready else (TORCH,)), *packages)
+        wanted = (*((TORCH,) if fresh else ()), *packages)
         check_wheels(wheels, wanted)
         names = ", ".join(split_requirement(line)[0] for line in wanted)
         command = (*pip, "install", "--no-index", "--find-links", str(wheels), *limits, *wanted)
         return InstallPlan((*steps, Step(StepKind.COMMAND, f"Install {names} from {wheels}", command)))
-    if not report.torch_ready:
+    if fresh:
         size, megabytes = ("3 GB", 3000) if report.graphics else ("250 MB", 250)
         title = f"Install torch for {report.graphics[0] if report.graphics else 'the processor'} (about {size})"
         if pytorch_extension:

@@ -157,7 +157,7 @@ class SetupSection:
         self.log.appendPlainText(report.diagnostics())
         self._plan = InstallPlan()
         if report.ready:
-            self._complete(report.sentence)
+            self._complete(f"{report.sentence} {report.hint}".strip())
             return
         sentence = report.sentence
         if not worker.chosen():
@@ -176,6 +176,9 @@ class SetupSection:
         """Nothing is missing: the banner goes, unless the user has asked for it."""
         qt.QSettings().setValue(READY_SETTING, _identity())
         self._plan = InstallPlan()
+        if self.report is not None and not worker.chosen():
+            # Offered to whoever opens the setup: a torch for the graphics card, where this one cannot use it.
+            self._plan = setup_plan.make_plan(self.report, pytorch_extension=pytorch_extension())
         self.sentence.say(sentence)
         self.widget.visible = self._wanted
         self._show_state()
@@ -349,7 +352,7 @@ class SetupSection:
     def _show_state(self) -> None:
         busy = self._busy
         installing = self._installer is not None
-        ready = self.report is not None and self.report.ready
+        done = self.report is not None and self.report.ready and not self.report.other_torch
         self.button.visible = installing or bool(self._plan.steps) or self._wanted
         self.button.enabled = installing or not busy
         if installing:
@@ -360,7 +363,7 @@ class SetupSection:
         self.button.toolTip = "\n".join(step.title for step in self._plan.steps)
         for control in (self.test, self.use, self.worker_edit):
             control.enabled = not busy
-        self.wheels.enabled = not busy and self.report is not None and not ready and not worker.chosen()
+        self.wheels.enabled = not busy and self.report is not None and not done and not worker.chosen()
 
 
 def _button(text: str, tip: str, clicked: Callable[..., Any]) -> qt.QPushButton:
