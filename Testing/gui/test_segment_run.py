@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,46 @@ def test_cancel_and_a_closed_scene_while_a_large_image_is_copied(
     page.segment._work._tick()
     assert not page.segment.running
     assert "removed" in page.segment.message.text
+
+
+@pytest.fixture
+def beats(app_scene: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The browser of a sequence of three small volumes."""
+    logic = slicer.vtkSlicerSequencesLogic()
+    logic.SetMRMLScene(app_scene)
+    monkeypatch.setattr(slicer.modules, "sequences", SimpleNamespace(logic=lambda: logic), raising=False)
+    sequence = app_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "beats")
+    for index in range(3):
+        frame = make_volume(app_scene, 20, f"frame {index}")
+        sequence.SetDataNodeAtValue(frame, str(index))
+        app_scene.RemoveNode(frame)
+    browser = app_scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    logic.UpdateProxyNodesFromSequences(browser)
+    return browser
+
+
+def test_every_frame_of_a_sequence_is_segmented_and_frames_that_are_done_are_kept(
+    page: SegmentPage, app_scene: Any, beats: Any, wait_for: Callable[..., None]
+) -> None:
+    proxy = beats.GetProxyNode(beats.GetMasterSequenceNode())
+    page.inputs.selectors[0].setCurrentNode(proxy)
+    options = page.segment.options
+    options.widget.collapsed = False
+    slicer.app.processEvents()
+    assert options.frames.text == "All 3 frames of the sequence"
+    options.frames.checked = True
+    page.segment.apply()
+    wait_for(lambda: not page.segment.running, 60)
+    assert page.segment.message.text.startswith("Done in "), page.segment.message.text
+    assert page.hierarchy.node is not None
+    results = beats.GetSequenceNode(page.hierarchy.node)
+    assert results.GetNumberOfDataNodes() == 3
+    page.segment.apply()
+    wait_for(lambda: page.segment._run is None or page.segment._run.frame >= 1, 60)
+    page.segment.apply()
+    wait_for(lambda: not page.segment.running, 10)
+    assert "frames are kept" in page.segment.message.text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
