@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import slicer
 from hands import choose, click, click_row, controls, wait, wait_until
-from journey import Journey, UntriedError, leave, settings, window
+from journey import Journey, leave, settings, window
 
 SEGMENT_SECONDS = 900
 
@@ -131,13 +131,6 @@ def save_and_open(journey: Journey) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def export_dicom_seg(journey: Journey) -> None:
-    """Export DICOM SEG"""
-    if not hasattr(slicer.modules, "dicom"):
-        raise UntriedError("this build of Slicer has no DICOM module")
-    raise UntriedError("needs a DICOM study; see docs/results/slicer-module.md")
-
-
 if __name__ == "__main__":
     settings()
     journey = Journey("segment")
@@ -152,7 +145,6 @@ if __name__ == "__main__":
                 show_everything,
                 hide_a_branch,
                 save_and_open,
-                export_dicom_seg,
             ]
         )
     )
