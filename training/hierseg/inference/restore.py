@@ -235,10 +235,11 @@ class _Grid:
 
     def box(self, channel: torch.Tensor) -> Box | None:
         """The box of the input's grid outside of which a class is negligible; None if it is so everywhere."""
-        mask = channel > _NEGLIGIBLE
+        # Two passes over the class: along z, which gives the profiles in x and y, and along x.
+        across, along = channel.amax(dim=2), channel.amax(dim=0)
         ends = []
-        for axis in range(3):
-            hit = torch.nonzero(_profile(mask, axis)).flatten()
+        for profile in (across.amax(dim=1), along.amax(dim=1), along.amax(dim=0)):
+            hit = torch.nonzero(profile > _NEGLIGIBLE).flatten()
             if hit.numel() == 0:
                 return None
             ends.append((float(hit[0]) - 1.0, float(hit[-1]) + 1.0))
@@ -268,12 +269,6 @@ class _Grid:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-
-def _profile(mask: torch.Tensor, axis: int) -> torch.Tensor:
-    """Along one axis, whether any voxel of the slice is set."""
-    first, second = sorted({0, 1, 2} - {axis}, reverse=True)
-    return mask.any(dim=first).any(dim=second)
 
 
 def _shifted(affine: np.ndarray, box: Sequence[slice]) -> np.ndarray:
