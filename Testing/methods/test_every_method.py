@@ -74,7 +74,9 @@ def test_each_trains_on_a_phantom_by_the_command(
         words += ["--set", pair]
     capsys.readouterr()
     assert main([*words, "--quiet"]) == 0
-    assert json.loads(capsys.readouterr().out)["state"] == "finished"
+    result = json.loads(capsys.readouterr().out)
+    assert result["state"] == "finished"
+    assert any("learns from subclasses alone" in note for note in result["notes"]) == (method == "unet")
     bundle = Bundle.open(out / "bundle")
     assert bundle.metadata["training"]["method"] == method
     # The published weights are the averaged ones of the one network, whatever else was trained beside it.

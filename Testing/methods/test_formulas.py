@@ -63,6 +63,18 @@ def test_u_net_is_cross_entropy_and_dice_of_the_leaves(batches: Callable[..., Ba
     assert method.step(model, batch)["partial"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("only", [True, False])
+def test_l_f_of_fine_patches_or_of_all_leaves(batches: Callable[..., Batches], only: bool) -> None:
+    made = batches(method="two_head", losses={"fine_patches_only": only})
+    model, method = prepared(made)
+    batch = made[0]
+    rows = torch.tensor([0, 1] if only else [0, 1, 2, 3])
+    p = model(batch.image).leaf_logits.softmax(dim=1)[rows]
+    expected = cross_entropy_and_dice(p, batch.label[rows], [0, CORE, EDEMA])
+    assert (batch.label[2:] == 0).any()
+    assert method.step(model, batch)["partial"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("balanced", [False, True])
 def test_negative_learning_by_hand(batches: Callable[..., Batches], balanced: bool) -> None:
     made = batches(method="nl", losses={"negative": 2.0, "balanced_marginal": balanced})
@@ -219,6 +231,7 @@ SWITCHES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("cps", {"consistency": {"weight": 0.0}}, {"consistency": {"weight": 1.0, "ramp_up": 0}}),
     ("uamt", {"consistency": {"weight": 0.0}}, {"consistency": {"weight": 1.0, "ramp_up": 0}}),
     ("two_head", {"losses": {"cross_entropy": 0.5}}, {"losses": {"cross_entropy": 1.0}}),
+    ("two_head", {"losses": {"fine_patches_only": False}}, {"losses": {"fine_patches_only": True}}),
     ("two_head", {"losses": {"dice": 0.5}}, {"losses": {"dice": 0.0}}),
     ("two_head", {}, {"losses": {"wasserstein": 1.0}}),
     ("two_head", {}, {"losses": {"tree_cross_entropy": 1.0}}),

@@ -97,17 +97,28 @@ class TwoStreamSampler:
         self._allowed = {FINE: set(tree.leaf_values.tolist()), COARSE: set(tree.values.tolist()) - fine}
         self._orders: dict[tuple[str, int], np.ndarray] = {}
 
-    def check(self, method: str) -> None:
-        """Refuse a method that has nothing to learn from.
+    def usable_by(self, method: str) -> list[str]:
+        """What a method leaves aside, in sentences.
 
         Raises:
             TrainingError: ``unet`` learns from subclasses alone, and no case shows any.
         """
-        if method == "unet" and not self.fine:
+        if method != "unet":
+            return []
+        if not self.fine:
             raise TrainingError(
                 "no case has a voxel that is labelled with a subclass, and the method 'unet' learns from nothing else; "
                 "refine some cases, or choose another method."
             )
+        unused = len(set(self.coarse) - set(self.fine))
+        if not unused:
+            return []
+        return [
+            (
+                f"{unused} of {len(self.indices)} training cases show{'s' if unused == 1 else ''} no subclass and {'is' if unused == 1 else 'are'} "
+                "not used: the method 'unet' learns from subclasses alone."
+            )
+        ]
 
     @property
     def notes(self) -> list[str]:

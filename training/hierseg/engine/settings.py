@@ -24,6 +24,8 @@ class Losses:
     Attributes:
         superclass: cross-entropy and Dice of the superclass output on every labelled voxel (L_c of paper A).
         partial: cross-entropy and Dice of the leaf output on leaf-labelled voxels (L_f).
+        fine_patches_only: ``partial`` looks at fine patches alone, as paper A's L_f does; else also at the leaves (as the
+            background) that coarse patches show.
         cross_entropy: share of the cross-entropy in ``superclass`` and ``partial``.
         dice: share of the Dice loss in them.
         mix: the loss on mixed images (L_p); method ``ess`` only.
@@ -49,6 +51,7 @@ class Losses:
 
     superclass: float = 1.0
     partial: float = 1.0
+    fine_patches_only: bool = False
     cross_entropy: float = 0.5
     dice: float = 0.5
     mix: float = 1.0

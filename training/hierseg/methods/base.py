@@ -114,12 +114,13 @@ class Method(nn.Module):
     def supervised(self, output: HierarchicalOutput, batch: Batch) -> Terms:
         """The terms that compare the outputs on unchanged images with the labels."""
         weights = self.config.losses
+        leaves = self.fine_only(batch) if weights.fine_patches_only else batch.label
         terms: Terms = {
             # A term of weight 0 would still cost its computation; one of weight > 0 is there in every step, so that
             # all output layers are touched each time.
             "superclass": weights.superclass
             * self.superclass_loss(output.superclass_logits, self.top_values[batch.label]),
-            "partial": weights.partial * self.leaf_loss(output.leaf_logits, batch.label),
+            "partial": weights.partial * self.leaf_loss(output.leaf_logits, leaves),
         }
         return terms | self.added(output, batch)
 
