@@ -126,13 +126,8 @@ class Run:
         sampler = TwoStreamSampler(
             training.indices, training.shapes, dataset.tree, config.batch_size, config.seed, config.patch_share
         )
-        notes = (
-            parts.notes
-            + sampler.usable_by(config.method)
-            + sampler.notes
-            + training.notes
-            + ([] if validation is None else validation.notes)
-        )
+        notes = [*parts.notes, *sampler.usable_by(config.method), *sampler.notes, *training.notes]
+        notes += [] if validation is None else validation.notes
 
         model = build_model(config, dataset.tree, len(dataset.channels))
         start_model, start_id, said = first_weights(folder, model, start, saved, config)
