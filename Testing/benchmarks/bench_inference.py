@@ -63,6 +63,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one tiny case, one round: whether it works at all")
     parser.add_argument("--rounds", type=int, default=3, help="how often the rows take turns (default: 3)")
     parser.add_argument("--again", action="store_true", help="measure anew what is kept")
+    parser.add_argument("--gather", action="store_true", help="measure nothing: tables of what is kept")
     parser.add_argument("--write", action="store_true", help="renew docs/results/inference.*")
     parser.add_argument("--limit-gb", type=float, help="memory of a row's process (default: 70 %% of the machine's)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
@@ -94,10 +95,12 @@ def _measured(arguments: argparse.Namespace, chosen: list[Any]) -> dict[str, Any
 
     limit = measure.memory_limit() if arguments.limit_gb is None else int(arguments.limit_gb * 1e9)
     settings = series.Settings(
-        arguments.folder, arguments.rounds, arguments.seed, arguments.device, arguments.threads, limit, arguments.again
-    )
+        arguments.folder, arguments.rounds, arguments.seed, arguments.device, arguments.threads, limit, arguments.again,
+        arguments.gather,
+    )  # fmt: skip
     torch.set_num_threads(arguments.threads)
-    found: dict[str, Any] = {"cases": {case.name: series.measured(case, settings, arguments.rows) for case in chosen}}
+    cases = {case.name: series.measured(case, settings, arguments.rows) for case in chosen}
+    found: dict[str, Any] = {"cases": {name: case for name, case in cases.items() if case["rows"]}}
     if arguments.full or arguments.curves:
         found["curves"] = curves.measured(replace(settings, rounds=1), full=arguments.full)
     if not arguments.quick and arguments.cases is None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +282,12 @@ def test_the_page_shows_what_the_record_holds() -> None:
     whole = json.loads(RECORD.read_text(encoding="utf-8"))
     for name, make in report.TABLES.items():
         assert report.between(text, name, make(whole)) == text, f"the table '{name}' is not that of inference.json"
+
+
+def test_gathering_measures_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(measure, "run", lambda *_rest, **_more: pytest.fail("something was measured"))
+    gather = replace(settings(tmp_path), gather=True)
+    assert series.measured(cases.TINY, gather)["rows"] == {}
+    known = {"floor": {"network": {"gflop_a_tile": 1.0}}}
+    whole = report.merged(known, {"floor": {"network": series.once("floor", cases.TINY, gather)}})
+    assert whole["floor"] == known["floor"], "what was known stays"

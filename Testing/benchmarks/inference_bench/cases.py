@@ -133,7 +133,7 @@ CASES: dict[str, Case] = {
     for case in (
         Case(
             "cardiac-2d", "cardiac stack 216 × 256 × 10, 2D, 4 leaves", (216, 256, 10), _ACDC, _ACDC, 4,
-            patch=(192, 192), repeats=3, default=True,
+            patch=(192, 192), default=True,
         ),
         cube("brain-160", 160, 61, default=True),
         cube("brain-208", 208, 61),

@@ -46,6 +46,8 @@ def measured(settings: series.Settings, *, full: bool) -> dict[str, Any]:
         rows = []
         for case in cases:
             result = series.measured(case, settings, [series.REFERENCE], compare=False)
+            if series.REFERENCE not in result["rows"]:
+                continue
             rows.append({**_sizes(case), **result["rows"][series.REFERENCE]})
             for path in series.large_files(case, settings):
                 path.unlink(missing_ok=True)

@@ -57,6 +57,8 @@ def merged(known: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     whole: dict[str, Any] = {"benchmark": "inference", **{part: dict(known.get(part, {})) for part in parts}}
     for part in parts:
         for name, found in result.get(part, {}).items():
+            if found.get("ended") == "not measured":
+                continue
             # A part of the rows is no table: rows are compared with those measured beside them.
             whole[part][name] = {**found, "setting": setting}
     return whole
@@ -106,8 +108,9 @@ def _case(case: dict[str, Any]) -> str:
     grid = " × ".join(map(str, case["network_grid"]))
     spacing = " × ".join(f"{edge:g}" for edge in case["network_spacing_mm"])
     grids = f"Network's grid {grid} at {spacing} mm, {case['tiles']} tiles"
+    load = max((row.get("load", 0.0) for row in case["rows"].values()), default=0.0)
     lines = [
-        f"**{case['title']}.** {grids}; a row's process may take {setting['limit_gb'] or 0:g} GB.",
+        f"**{case['title']}.** {grids}; a row's process may take {setting['limit_gb'] or 0:g} GB; load of the machine up to {load:g}.",
         "",
         "| row | total, s | × engine | preprocess, s | network, s | decide and restore, s | peak, MB | × engine | Dice with the engine |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",

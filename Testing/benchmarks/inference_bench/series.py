@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import statistics
 import sys
@@ -40,6 +41,7 @@ class Settings:
         threads: of torch.
         limit: bytes of memory that a process may take; None: no limit.
         again: measure anew what is kept from an earlier call.
+        gather: measure nothing; what is not kept is left out.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Settings:
     threads: int
     limit: int | None
     again: bool
+    gather: bool = False
 
 
 def say(text: str) -> None:
@@ -77,6 +80,8 @@ def measured(case: Case, settings: Settings, only: Sequence[str] = (), *, compar
                 continue
             kept = settings.folder / "rows" / case.name / f"{row}-{number}.json"
             found = None if settings.again else _kept(kept, case, settings)
+            if found is None and settings.gather:
+                continue
             if found is None:
                 if not prepared:
                     _child({"do": "prepare"}, case, settings)
@@ -86,7 +91,7 @@ def measured(case: Case, settings: Settings, only: Sequence[str] = (), *, compar
                 say(f"  {_short(found)}")
                 write_json(kept, {"key": _key(case, settings), **found})
             runs[row].append(found)
-    return {**described(case), "rows": {row: summary(runs, row, case, settings) for row in wanted}}
+    return {**described(case), "rows": {row: summary(runs, row, case, settings) for row in wanted if runs[row]}}
 
 
 def described(case: Case) -> dict[str, Any]:
@@ -124,6 +129,8 @@ def summary(runs: dict[str, list[dict[str, Any]]], row: str, case: Case, setting
     for key in ("peak_mb", "peak_gpu_mb"):
         if key in done[0]:
             result[key] = spread([run[key] for run in done])
+    if "load" in done[0]:
+        result["load"] = max(run["load"] for run in done)
     if "work" in done[0]:
         result["work"] = done[0]["work"]
     reference = [run for run in runs.get(REFERENCE, []) if "ended" not in run]
@@ -175,6 +182,8 @@ def once(do: str, case: Case, settings: Settings) -> dict[str, Any]:
     """What is measured in one process: ``floor`` (arithmetic, rates, profile of a case) or ``resident`` (a warm worker)."""
     kept = settings.folder / "once" / f"{do}.json"
     found = None if settings.again else _kept(kept, case, settings)
+    if found is None and settings.gather:
+        return {"ended": "not measured"}
     if found is None:
         say(f"{do} ...")
         _child({"do": "prepare"}, case, settings)
@@ -195,7 +204,9 @@ def _child(task: dict[str, Any], case: Case, settings: Settings) -> dict[str, An
     # What the engine remembers of this machine from other images would make a first run look like a later one.
     home = settings.folder / "home"
     command = [sys.executable, str(_START), "--child", json.dumps(task)]
-    return measure.run(command, settings.limit, HIERSEG_HOME=str(home))
+    result = measure.run(command, settings.limit, HIERSEG_HOME=str(home))
+    # Above 1 means that others ran beside this benchmark, which uses one core.
+    return {**result, "load": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else result
 
 
 def _key(case: Case, settings: Settings) -> str:
