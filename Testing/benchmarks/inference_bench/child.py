@@ -24,8 +24,8 @@ def main(task: dict[str, Any]) -> None:
     """Do what the task says.
 
     Args:
-        task: ``do`` (``prepare``, ``row``, ``floor`` or ``resident``), ``case``, ``seed``, ``folder``, ``device``, ``threads``, for a row also
-            ``row`` and ``keep`` (the label map is written).
+        task: ``do`` (``prepare``, ``row``, ``floor`` or ``resident``), ``case``, ``seed``, ``folder``, ``device``,
+            ``threads``, for a row also ``row``, ``keep`` (the label map is written) and ``by_leaf`` (a second one, too).
     """
     measure.offer_to_be_ended()
     measure.end_with_parent()
@@ -93,7 +93,7 @@ def _row(case: Case, task: dict[str, Any], folder: Path) -> dict[str, Any]:
         result["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
     if task["keep"] and done is not None and done.labels is not None:
         _keep(folder, case, task["row"], done.labels)
-        if task["row"] == series.REFERENCE:
+        if task["row"] == series.REFERENCE and task["by_leaf"]:
             done = None
             _keep(folder, case, series.REFERENCE_BY_LEAF, rows.by_leaf(setup))
     return result

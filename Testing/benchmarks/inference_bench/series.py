@@ -87,7 +87,10 @@ def measured(case: Case, settings: Settings, only: Sequence[str] = (), *, compar
                     _child({"do": "prepare"}, case, settings)
                     prepared = True
                 say(f"{case.name}: {row}, round {number + 1} of {settings.rounds}")
-                found = _child({"do": "row", "row": row, "keep": compare and number == 0}, case, settings)
+                keep = compare and number == 0
+                # Peers come first: where none survives, there is no label map of theirs to compare with.
+                by_leaf = keep and any(runs.get(peer) and "ended" not in runs[peer][0] for peer in PEERS)
+                found = _child({"do": "row", "row": row, "keep": keep, "by_leaf": by_leaf}, case, settings)
                 say(f"  {_short(found)}")
                 write_json(kept, {"key": _key(case, settings), **found})
             runs[row].append(found)
