@@ -81,6 +81,7 @@ def _bar(time_axis: Any, memory_axis: Any, place: int, row: dict[str, Any]) -> N
 
 def _curves(curves: dict[str, Any], target: Path) -> Path:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), layout="constrained")
     titles = {
@@ -105,9 +106,11 @@ def _curves(curves: dict[str, Any], target: Path) -> Path:
             if along != "leaves":
                 axis.set_xscale("log")
                 axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
             axis.set_xlabel(label, fontsize=8)
             axis.set_ylabel(what, fontsize=8)
-            axis.tick_params(labelsize=8)
+            axis.tick_params(labelsize=8, which="both")
             axis.spines[["top", "right"]].set_visible(False)
     return _save(figure, target)
 

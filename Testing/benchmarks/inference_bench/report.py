@@ -12,6 +12,7 @@ from hierseg.atomic import write_json, write_text
 
 from .cases import CASES
 from .rows import PEERS
+from .series import REFERENCE
 
 NAMES = {
     "monai": "MONAI, default",
@@ -109,8 +110,9 @@ def _case(case: dict[str, Any]) -> str:
     spacing = " × ".join(f"{edge:g}" for edge in case["network_spacing_mm"])
     grids = f"Network's grid {grid} at {spacing} mm, {case['tiles']} tiles"
     load = max((row.get("load", 0.0) for row in case["rows"].values()), default=0.0)
+    loaded = f"; load of the machine up to {load:g}" if load else ""
     lines = [
-        f"**{case['title']}.** {grids}; a row's process may take {setting['limit_gb'] or 0:g} GB; load of the machine up to {load:g}.",
+        f"**{case['title']}.** {grids}; a row's process may take {setting['limit_gb'] or 0:g} GB{loaded}.",
         "",
         "| row | total, s | × engine | preprocess, s | network, s | decide and restore, s | peak, MB | × engine | Dice with the engine |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -132,8 +134,9 @@ def _row(title: str, row: dict[str, Any]) -> str:
         return f"| {title} | {_ended(row)} | | | | | {_over(row)} | | |"
     stage = {name: values["median"] for name, values in row["stages_s"].items()}
     after = stage.get("decode", 0.0) + stage.get("restore", 0.0)
-    time_ratio = spread_of(row["time_ratio"]) if "time_ratio" in row else "1"
-    memory_ratio = number(row["memory_ratio"]["median"]) if "memory_ratio" in row else "1"
+    own = "1" if title.startswith(NAMES[REFERENCE]) else ""
+    time_ratio = spread_of(row["time_ratio"]) if "time_ratio" in row else own
+    memory_ratio = number(row["memory_ratio"]["median"]) if "memory_ratio" in row else own
     cells = [
         title,
         spread_of(row["total_s"]),
