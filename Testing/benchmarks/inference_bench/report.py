@@ -111,8 +111,11 @@ def _case(case: dict[str, Any]) -> str:
     grids = f"Network's grid {grid} at {spacing} mm, {case['tiles']} tiles"
     load = max((row.get("load", 0.0) for row in case["rows"].values()), default=0.0)
     loaded = f"; load of the machine up to {load:g}" if load else ""
+    limit = min(
+        (row["limit_mb"] / 1000 for row in case["rows"].values() if "limit_mb" in row), default=setting["limit_gb"]
+    )
     lines = [
-        f"**{case['title']}.** {grids}; a row's process may take {setting['limit_gb'] or 0:g} GB{loaded}.",
+        f"**{case['title']}.** {grids}; a row's process may take {limit or 0:.1f} GB{loaded}.",
         "",
         "| row | total, s | × engine | preprocess, s | network, s | decide and restore, s | peak, MB | × engine | Dice with the engine |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",

@@ -132,8 +132,9 @@ def summary(runs: dict[str, list[dict[str, Any]]], row: str, case: Case, setting
     for key in ("peak_mb", "peak_gpu_mb"):
         if key in done[0]:
             result[key] = spread([run[key] for run in done])
-    if "load" in done[0]:
-        result["load"] = max(run["load"] for run in done)
+    for key, gathered in (("load", max), ("limit_mb", min)):
+        if key in done[0]:
+            result[key] = gathered(run[key] for run in done)
     if "work" in done[0]:
         result["work"] = done[0]["work"]
     reference = [run for run in runs.get(REFERENCE, []) if "ended" not in run]
@@ -209,7 +210,11 @@ def _child(task: dict[str, Any], case: Case, settings: Settings) -> dict[str, An
     command = [sys.executable, str(_START), "--child", json.dumps(task)]
     result = measure.run(command, settings.limit, HIERSEG_HOME=str(home))
     # Above 1 means that others ran beside this benchmark, which uses one core.
-    return {**result, "load": round(os.getloadavg()[0], 1)} if hasattr(os, "getloadavg") else result
+    if hasattr(os, "getloadavg"):
+        result["load"] = round(os.getloadavg()[0], 1)
+    if settings.limit is not None:
+        result["limit_mb"] = round(settings.limit / 1e6)
+    return result
 
 
 def _key(case: Case, settings: Settings) -> str:
