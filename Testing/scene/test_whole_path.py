@@ -25,11 +25,12 @@ from hierseg.imageio import read_volume, write_volume
 from HierSubclassSegLib.compute.client import WorkerClient
 from HierSubclassSegLib.compute.jobs import PredictionResult, RemoteError
 from HierSubclassSegLib.compute.launch import environment, worker_command
-from HierSubclassSegLib.compute.prepare import own_copies
+from HierSubclassSegLib.compute.prepare import copy_steps
 from HierSubclassSegLib.compute.segmenter import Segmenter
 from HierSubclassSegLib.compute.transport import SubprocessTransport
 from HierSubclassSegLib.scene import annotation, export, frames, geometry, inputs, prediction, reading, region, session
 from HierSubclassSegLib.scene.tags import SceneError
+from HierSubclassSegLib.ticks import finish
 from standins.grids import grids, least_voxels, marked_box
 from standins.known_network import brain_tree
 from standins.threshold_bundle import BRIGHT, write_threshold_bundle
@@ -76,7 +77,7 @@ class Desk:
         """What the worker answers; its error is raised."""
         self.results.clear()
         self.errors.clear()
-        self.segmenter.start(own_copies(images), self.bundles[model], device="cpu")
+        self.segmenter.start(finish(copy_steps(images)), self.bundles[model], device="cpu")
         end = time.monotonic() + 120.0
         while not (self.results or self.errors):
             assert time.monotonic() < end
