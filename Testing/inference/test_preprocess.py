@@ -118,6 +118,8 @@ def test_wrong_settings(config: dict[str, Any]) -> None:
 def test_normalizations() -> None:
     image = torch.tensor([0.0, 0.0, 10.0, 20.0, 30.0])
     assert normalize(image, {"type": "range", "lower": 10, "upper": 20}).tolist() == [0, 0, 0, 1, 1]
+    assert normalize(image - 5, {"type": "minmax"}).tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 1])
+    assert normalize(torch.full((3,), 7.0), {"type": "minmax"}).tolist() == [0, 0, 0]
     zscore = normalize(image, {"type": "zscore"})
     assert zscore[0] == 0
     assert zscore[2:].mean().abs() < 1e-6

@@ -32,6 +32,7 @@ NETWORKS = ("HierarchicalSegmenter",)
 """The closed list of networks."""
 
 NORMALIZATIONS: dict[str, tuple[str, ...]] = {
+    "minmax": (),
     "percentile": ("lower", "upper"),
     "center_percentile": ("lower", "upper"),
     "zscore": (),

@@ -217,7 +217,7 @@ def normalize(image: torch.Tensor, how: Mapping[str, Any]) -> torch.Tensor:
 
     Args:
         image: any shape, floats.
-        how: ``{"type": "percentile", "lower": 0.5, "upper": 99.5}`` (percentiles of the voxels above the minimum
+        how: ``{"type": "minmax"}`` (smallest and largest value become 0 and 1), ``{"type": "percentile", "lower": 0.5, "upper": 99.5}`` (percentiles of the voxels above the minimum
             become 0 and 1, clipped), ``{"type": "center_percentile", ...}`` (the same, but percentiles of the central
             half of what the image shows: in a head scan, of the brain without scalp fat and neck), ``{"type": "zscore"}`` (mean 0 and deviation 1 over the nonzero voxels, zeros
             stay 0), ``{"type": "range", "lower": a, "upper": b}`` (a and b become 0 and 1, clipped), or
@@ -229,6 +229,9 @@ def normalize(image: torch.Tensor, how: Mapping[str, Any]) -> torch.Tensor:
     kind = how.get("type", "none")
     if kind == "none":
         return image
+    if kind == "minmax":
+        low, high = float(image.min()), float(image.max())
+        return (image - low) / max(high - low, 1e-12)
     if kind == "range":
         low, high = float(how["lower"]), float(how["upper"])
         return ((image - low) / max(high - low, 1e-12)).clamp_(0.0, 1.0)
@@ -244,7 +247,7 @@ def normalize(image: torch.Tensor, how: Mapping[str, Any]) -> torch.Tensor:
         mean, deviation = float(values.mean()), float(values.std(unbiased=False))
         return torch.where(inside, (image - mean) / max(deviation, 1e-8), torch.zeros_like(image))
     raise ConfigError(
-        f"there is no normalization {kind!r}; choose percentile, center_percentile, zscore, range or none."
+        f"there is no normalization {kind!r}; choose minmax, percentile, center_percentile, zscore, range or none."
     )
 
 
