@@ -21,11 +21,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "compare",
         help="compare two models on annotated cases, node by node",
         description="Dice of every node for both models, and which nodes the second one does worse by more than 2 points. "
-        "By default on the cases in 'validation' of the dataset; with --run on what that training held out.",
+        "By default on the cases in 'validation' of the dataset; with --run on what that training held out. "
+        "With --scores, models are compared by what 'hierseg evaluate --out' wrote: paired tests over the cases.",
     )
-    parser.add_argument("before", metavar="BUNDLE_A", help="a bundle's folder, or the name of a model")
-    parser.add_argument("after", metavar="BUNDLE_B", help="the one that is compared with it")
-    parser.add_argument("dataset", metavar="DATASET", help="dataset folder")
+    parser.add_argument("before", nargs="?", metavar="BUNDLE_A", help="a bundle's folder, or the name of a model")
+    parser.add_argument("after", nargs="?", metavar="BUNDLE_B", help="the one that is compared with it")
+    parser.add_argument("dataset", nargs="?", metavar="DATASET", help="dataset folder")
+    parser.add_argument(
+        "--scores",
+        nargs="+",
+        metavar="NAME=FILE[,FILE]",
+        help="scores of two or more models instead of bundles, the baseline first; several files (seeds) are averaged case by case",
+    )
+    parser.add_argument(
+        "--metric", default="dice", help="of --scores: dice (default), hausdorff95, surface_distance, surface_dice, ..."
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="of --scores: write the table there, as .md, .csv or .json"
+    )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--run",
@@ -43,6 +56,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; 0 also where nodes lost."""
+    if arguments.scores:
+        return _compare_scores(arguments)
+    if arguments.dataset is None:
+        raise ConfigError("give BUNDLE_A, BUNDLE_B and DATASET, or --scores with the scores of two or more models.")
     from tqdm import tqdm
 
     from hierseg.cli.predict import open_bundle, set_threads
@@ -70,6 +87,34 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
     else:
         _show(found)
+    return 0
+
+
+def _compare_scores(arguments: argparse.Namespace) -> int:
+    from hierseg.atomic import write_text
+    from hierseg.evaluation.significance import compare_scores, to_csv, to_markdown
+
+    if arguments.before is not None:
+        raise ConfigError("bundles and --scores were given; compare either of them.")
+    files: dict[str, list[Path]] = {}
+    for given in arguments.scores:
+        name, sign, paths = given.partition("=")
+        if not sign or not name or name in files:
+            raise ConfigError(f"--scores has {given!r}; give NAME=FILE with a name of its own for each model.")
+        files[name] = [Path(path) for path in paths.split(",") if path]
+    ending = arguments.out.suffix.lower() if arguments.out else ".md"
+    if ending not in (".md", ".csv", ".json"):
+        raise ConfigError(f"--out is {arguments.out}; give a file that ends in .md, .csv or .json.")
+    rows = compare_scores(files, arguments.metric)
+    as_json = json.dumps({"metric": arguments.metric, "rows": [row.to_dict() for row in rows]}, ensure_ascii=False)
+    if arguments.out is not None:
+        texts = {
+            ".md": lambda: to_markdown(rows, arguments.metric),
+            ".csv": lambda: to_csv(rows),
+            ".json": lambda: as_json,
+        }
+        write_text(arguments.out, texts[ending]())
+    print(as_json if arguments.json else to_markdown(rows, arguments.metric), end="" if not arguments.json else "\n")
     return 0
 
 

@@ -1,7 +1,8 @@
 """Evaluation: how well a prediction agrees with what is known, node by node of the label tree.
 
 What is not known scores nothing: an unlabelled reference voxel is left out, and a voxel whose reference is an inner
-node scores that node and its ancestors only.  ``metrics.py`` computes; ``hierseg evaluate`` reads files and prints.
+node scores that node and its ancestors only.  ``metrics`` counts voxels, ``surface`` measures distances, ``case_scores``
+has all numbers of a case, ``report`` those of many; ``statistics`` and ``significance`` say how sure they are.
 """
 
 from hierseg.evaluation.metrics import Overlap, mean_score, node_overlaps, node_scores

@@ -35,19 +35,39 @@ class Overlap:
         both: voxels of the node in prediction and reference.
         predicted: voxels of the node in the prediction, among those that count for it.
         reference: voxels of the node in the reference.
+        counted: all voxels that count for the node.
     """
 
     both: int
     predicted: int
     reference: int
+    counted: int = 0
 
     def __add__(self, other: Overlap) -> Overlap:
-        return Overlap(self.both + other.both, self.predicted + other.predicted, self.reference + other.reference)
+        return Overlap(
+            self.both + other.both,
+            self.predicted + other.predicted,
+            self.reference + other.reference,
+            self.counted + other.counted,
+        )
 
     @property
     def dice(self) -> float | None:
         """Dice's coefficient; None if the reference does not show the node, which is never a 0."""
         return None if self.reference == 0 else 2.0 * self.both / (self.predicted + self.reference)
+
+    @property
+    def sensitivity(self) -> float | None:
+        """True-positive rate: the share of the node's voxels that were found; None if the reference shows none."""
+        return None if self.reference == 0 else self.both / self.reference
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean of sensitivity and specificity; None if the reference shows only the node, or none of it."""
+        others = self.counted - self.reference
+        if self.reference == 0 or others <= 0:
+            return None
+        return 0.5 * (self.both / self.reference + 1.0 - (self.predicted - self.both) / others)
 
 
 def node_overlaps(prediction_map: np.ndarray, reference_map: np.ndarray, tree: LabelTree) -> dict[str, Overlap]:
@@ -62,13 +82,11 @@ def node_overlaps(prediction_map: np.ndarray, reference_map: np.ndarray, tree: L
         ImageError: the shapes differ.
         LabelTreeError: a map carries a value that is not in the tree.
     """
-    if prediction_map.shape != reference_map.shape:
-        raise ImageError(
-            f"the prediction has the size {prediction_map.shape}, the reference {reference_map.shape}; compare maps on the same grid."
-        )
-    tree.check_values(prediction_map, "the prediction")
-    tree.check_values(reference_map, "the reference")
-    table = _confusion(prediction_map, reference_map, tree)
+    return overlaps_of(confusion(prediction_map, reference_map, tree), tree)
+
+
+def overlaps_of(table: np.ndarray, tree: LabelTree) -> dict[str, Overlap]:
+    """:func:`node_overlaps` from the table of :func:`confusion`."""
     names = [node.name for node in tree.nodes]
     place = {name: row for row, name in enumerate(names)}
     result = {}
@@ -81,6 +99,7 @@ def node_overlaps(prediction_map: np.ndarray, reference_map: np.ndarray, tree: L
             both=int(table[inside][:, inside].sum()),
             predicted=int(table[inside][:, counts].sum()),
             reference=int(table[:, inside].sum()),
+            counted=int(table[:, counts].sum()),
         )
     return result
 
@@ -96,8 +115,19 @@ def mean_score(scores: Mapping[str, float | None], names: Iterable[str]) -> floa
     return sum(found) / len(found) if found else None
 
 
-def _confusion(prediction: np.ndarray, reference: np.ndarray, tree: LabelTree) -> np.ndarray:
-    """Voxels by (predicted node, reference node), int64; the last row and column stand for unlabelled."""
+def confusion(prediction: np.ndarray, reference: np.ndarray, tree: LabelTree) -> np.ndarray:
+    """Voxels by (predicted node, reference node), int64; the last row and column stand for unlabelled.
+
+    Raises:
+        ImageError: the shapes differ.
+        LabelTreeError: a map carries a value that is not in the tree.
+    """
+    if prediction.shape != reference.shape:
+        raise ImageError(
+            f"the prediction has the size {prediction.shape}, the reference {reference.shape}; compare maps on the same grid."
+        )
+    tree.check_values(prediction, "the prediction")
+    tree.check_values(reference, "the reference")
     size = len(tree.nodes) + 1
     indices = [
         np.where(found < 0, size - 1, found)

@@ -1,0 +1,183 @@
+"""All scores of one case: of every node of the tree, and of the errors as a whole.
+
+A reference may be sparse and coarse.  What counts for which node is said in :mod:`hierseg.evaluation.metrics`.  Volumes
+and surfaces are measured only where the reference says of every voxel whether it belongs to the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hierseg.evaluation.metrics import Overlap, confusion, overlaps_of
+from hierseg.evaluation.surface import surface_scores
+from hierseg.labeltree import LabelTree, Node
+
+DEFAULT_TOLERANCE = 2.0
+"""mm within which two surfaces count as the same."""
+SCORED, MISSED, INVENTED, ABSENT = "scored", "missed", "invented", "absent"
+METRICS = (
+    "dice",
+    "hausdorff95",
+    "surface_distance",
+    "surface_dice",
+    "volume_error",
+    "sensitivity",
+    "balanced_accuracy",
+)
+LOWER_IS_BETTER = ("hausdorff95", "surface_distance", "volume_error")
+
+
+@dataclass(frozen=True)
+class NodeScores:
+    """One node in one case.  None: there is no such number; it is never replaced by 0 or by a perfect one.
+
+    Attributes:
+        state: ``scored``; ``missed`` (in the reference, nowhere predicted: Dice is 0, there is no distance);
+            ``invented`` (predicted, not in the reference); ``absent`` (in neither).
+        complete: whether the reference says of every voxel whether it belongs to the node.
+        dice, sensitivity, balanced_accuracy: 0 to 1, over the voxels that count.
+        hausdorff95, surface_distance: mm.
+        surface_dice: 0 to 1.
+        reference_ml, predicted_ml: volumes.
+        volume_error: (predicted − reference) / reference, without its sign.
+    """
+
+    state: str
+    complete: bool
+    dice: float | None = None
+    hausdorff95: float | None = None
+    surface_distance: float | None = None
+    surface_dice: float | None = None
+    volume_error: float | None = None
+    sensitivity: float | None = None
+    balanced_accuracy: float | None = None
+    reference_ml: float | None = None
+    predicted_ml: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """A case.
+
+    Attributes:
+        nodes: scores by node name.
+        tree_distance: mean distance in the tree between prediction and reference over the labelled voxels, 0 to 1;
+            None if nothing is labelled.
+        error_distance: the same over the wrong voxels alone: how bad the errors are; None if there is none.
+        wrong: share of the labelled voxels that are wrong.
+    """
+
+    nodes: dict[str, NodeScores]
+    tree_distance: float | None
+    error_distance: float | None
+    wrong: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def score_case(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    tree: LabelTree,
+    spacing: Sequence[float],
+    *,
+    tolerance: float = DEFAULT_TOLERANCE,
+    surfaces: bool = True,
+) -> CaseScores:
+    """Score one case.
+
+    Args:
+        prediction: node values ``(x, y, z)``.
+        reference: the same.
+        tree: of both.
+        spacing: mm a voxel along each axis.
+        tolerance: mm, for the surface Dice.
+        surfaces: whether to measure surfaces, which takes longest.
+
+    Raises:
+        ImageError: the shapes differ.
+        LabelTreeError: a map carries a value that is not in the tree.
+    """
+    table = confusion(prediction, reference, tree)
+    overlaps = overlaps_of(table, tree)
+    liters = float(np.prod(spacing)) / 1000.0
+    nodes = {}
+    for node in tree.nodes:
+        overlap = overlaps[node.name]
+        complete = overlap.counted == reference.size
+        measured: dict[str, float | None] = {}
+        if complete:
+            measured = {
+                "reference_ml": overlap.reference * liters,
+                "predicted_ml": overlap.predicted * liters,
+                "volume_error": abs(overlap.predicted - overlap.reference) / overlap.reference
+                if overlap.reference
+                else None,
+            }
+        if complete and surfaces and overlap.reference and overlap.predicted:
+            inside = _inside(tree, node)
+            found = surface_scores(inside[prediction], inside[reference], spacing, tolerance)
+            if found is not None:
+                measured["hausdorff95"] = found.hausdorff95
+                measured["surface_distance"] = found.mean_distance
+                measured["surface_dice"] = found.surface_dice
+        nodes[node.name] = NodeScores(
+            _state(overlap),
+            complete,
+            dice=overlap.dice,
+            sensitivity=overlap.sensitivity,
+            balanced_accuracy=overlap.balanced_accuracy,
+            **measured,
+        )
+    return CaseScores(nodes, *_tree_errors(table, tree))
+
+
+def node_distances(tree: LabelTree) -> np.ndarray:
+    """Distances in the tree, float64 ``(nodes + 1, nodes)``: of each predicted node (last: unlabelled) from each reference node.
+
+    The edges' weights along the path between the two, over ``tree.distance_scale``.  A prediction at or below the
+    reference's node contradicts nothing and has the distance 0; for two leaves this is ``tree.distance``.
+    """
+    weights = np.array([node.edge_weight for node in tree.nodes])
+    place = {node.name: index for index, node in enumerate(tree.nodes)}
+    above = np.zeros((len(tree.nodes) + 1, len(tree.nodes)), dtype=bool)  # an unlabelled voxel is at the root
+    for index, node in enumerate(tree.nodes):
+        above[index, [index, *(place[other.name] for other in tree.ancestors(node))]] = True
+    distance = (above[:, None, :] ^ above[None, :-1, :]) @ weights
+    # above[p, r]: the reference's node r is p or lies above it.
+    result: np.ndarray = np.where(above, 0.0, distance) / tree.distance_scale
+    return result
+
+
+def _tree_errors(table: np.ndarray, tree: LabelTree) -> tuple[float | None, float | None, float | None]:
+    counts = table[:, :-1].astype(np.float64)
+    distance = node_distances(tree)
+    total = counts.sum()
+    if total == 0:
+        return None, None, None
+    place = {node.name: index for index, node in enumerate(tree.nodes)}
+    right = np.zeros_like(counts, dtype=bool)
+    for index, node in enumerate(tree.nodes):
+        right[[index, *(place[below.name] for below in tree.descendants(node))], index] = True
+    wrong = np.where(right, 0.0, counts)
+    cost = float((counts * distance).sum())
+    return cost / total, cost / float(wrong.sum()) if wrong.any() else None, float(wrong.sum()) / total
+
+
+def _state(overlap: Overlap) -> str:
+    if overlap.reference:
+        return SCORED if overlap.predicted else MISSED
+    return INVENTED if overlap.predicted else ABSENT
+
+
+def _inside(tree: LabelTree, node: Node) -> np.ndarray:
+    """A bool table over label values: whether a voxel of that value belongs to the node."""
+    values = {below.value: 1 for below in (node, *tree.descendants(node))}
+    result: np.ndarray = tree.lookup(values, 0).astype(bool)
+    return result
