@@ -130,6 +130,15 @@ def test_a_case_that_was_annotated_since_is_never_overwritten(acdc: Path, tmp_pa
     np.testing.assert_array_equal(read_volume(out / "labels/patient038_ED.nii.gz").array, mine)
 
 
+def test_cases_from_elsewhere_are_kept_and_told(acdc: Path, tmp_path: Path) -> None:
+    run(acdc, tmp_path / "out")
+    (acdc / "patient099").rename(tmp_path / "patient099")
+    report = run(acdc, tmp_path / "out")
+    assert report["counts"] == {"imported": 0, "kept": 10, "refused": 0}
+    assert "patient099_ED, patient099_ES" in str(report["notes"])
+    assert len(Dataset.open(tmp_path / "out").cases()) == 12
+
+
 def test_another_data_set_in_the_folder_is_refused(
     acdc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,15 +133,22 @@ class _Writer:
                 yield self._take(case, fine=True)
 
     def notes(self, rows: list[Row]) -> list[str]:
-        """Sentences about the fine cases."""
+        """Sentences about the fine cases, and about cases that the folder has from elsewhere."""
+        others = sorted(set(self.known) - {case.id for case in self.source.cases})
+        said = (
+            [f"Cases in the folder that this import does not know were left as they are: {', '.join(others)}."]
+            if others
+            else []
+        )
         fine = self.options.fine
         if fine is None:
-            return []
+            return said
         kept = {row.group or row.name for row in rows if row.labels == "subclasses" and row.split == "training"}
         how = "in the data set's own order" if self.options.fine_order == "listed" else f"seed {self.options.seed}"
         short = "" if len(kept) == fine else f", though {fine} were asked for"
         return [
-            f"{len(kept)} of the training groups keep their subclass labels ({how}){short}: {', '.join(sorted(kept))}."
+            *said,
+            f"{len(kept)} of the training groups keep their subclass labels ({how}){short}: {', '.join(sorted(kept))}.",
         ]
 
     def _order(self, groups: list[str]) -> list[str]:
