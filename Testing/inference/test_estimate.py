@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from hierseg import memory
 from hierseg.cli import main
@@ -166,3 +167,24 @@ def test_a_container_may_leave_less_than_the_computer_has(tmp_path: Path, monkey
     assert memory._left(tmp_path, "memory.max", "memory.current", "inactive_file") == 2_000_000
     free = memory.free_memory()
     assert free is None or free > 0
+
+
+def test_images_in_memory_are_refused_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python, too: not after minutes of tiles."""
+    from hierseg.imageio import Volume
+    from hierseg.inference import Predictor
+    from standins.known_network import Threshold, brain_tree
+
+    class Never(Threshold):
+        def forward(self, x: torch.Tensor) -> Any:
+            raise AssertionError("a tile was computed")
+
+    config = {
+        "channels": [{"name": "MRI", "normalization": {"type": "none"}}],
+        "orientation": "RAS", "spacing": None, "patch_size": [64, 64, 64], "spatial_dims": 3,
+    }  # fmt: skip
+    predictor = Predictor(Never(brain_tree()), config, device="cpu")
+    array = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
+    monkeypatch.setattr(estimates, "free_memory", lambda: 1_000_000)
+    with pytest.raises(ResourceError, match=r"needs 0\.0 GB of memory, and 0\.0 GB are free"):
+        predictor.predict([Volume(array, np.eye(4))])

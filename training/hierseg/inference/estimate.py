@@ -23,6 +23,8 @@ from hierseg.data.preprocess import Preprocessor
 from hierseg.errors import ResourceError
 from hierseg.imageheader import Header, read_header
 from hierseg.inference.ladder import ladder
+from hierseg.inference.tiles import default_batch
+from hierseg.inference.window import sums_dtype
 from hierseg.memory import free_memory
 
 if TYPE_CHECKING:
@@ -116,12 +118,13 @@ class Estimate:
         )
 
 
-def estimate(predictor: Predictor, headers: Sequence[Header]) -> Estimate:
+def estimate(predictor: Predictor, headers: Sequence[Header], *, run: bool = True) -> Estimate:
     """What predicting images with these headers takes.
 
     Args:
         predictor: the model on its device.
         headers: one a channel, as for :meth:`Predictor.predict`.
+        run: the network over a small tile, the first time; otherwise ``network`` is 0, which no refusal asks for.
     """
     config, device = predictor.config, predictor.device
     first, frames = headers[0], max(header.frames for header in headers)
@@ -138,7 +141,7 @@ def estimate(predictor: Predictor, headers: Sequence[Header]) -> Estimate:
     spatial_dims = int(config.get("spatial_dims", 3))
     slabs = [_slab(predictor, rung.patch_size, shape, source) for rung in rungs]
     patch = _fitting(rungs[0].patch_size, shape, divisor)
-    batch = (32 if spatial_dims == 2 else 4) if device.type == "cuda" else (4 if spatial_dims == 2 else 1)
+    batch = default_batch(device, spatial_dims)
     cuda = device.type == "cuda"
     # Another number of images than the model has channels is for the predictor to refuse.
     inputs = len(config["channels"])
@@ -149,7 +152,9 @@ def estimate(predictor: Predictor, headers: Sequence[Header]) -> Estimate:
         results=result if frames == 1 else 2 * frames * result,
         slab=slabs[0],
         least_slab=min(slabs),
-        network=round(_SCRATCH * batch * math.prod(patch) * bytes_per_voxel(predictor.model, inputs, spatial_dims)),
+        network=0
+        if not run
+        else round(_SCRATCH * batch * math.prod(patch) * bytes_per_voxel(predictor.model, inputs, spatial_dims)),
         free=free_memory(),
         device_free=torch.cuda.mem_get_info(device)[0] if cuda else None,
     )
@@ -187,7 +192,7 @@ def _slab(predictor: Predictor, patch: Sequence[int], shape: Sequence[int], sour
     plane = math.prod(sizes) // sizes[axis]
     classes = len(predictor.tree.top_level) + len(predictor.tree.leaves) + 1
     share = min(1.0, reach / shape[axis])
-    return 4 * classes * plane * reach + round(_DECISION_BYTES * share * source)
+    return sums_dtype(predictor.device).itemsize * classes * plane * reach + round(_DECISION_BYTES * share * source)
 
 
 _measured: weakref.WeakKeyDictionary[nn.Module, dict[int, float]] = weakref.WeakKeyDictionary()

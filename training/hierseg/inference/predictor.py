@@ -14,8 +14,10 @@ from torch import nn
 
 from hierseg.data.preprocess import Prepared, Preprocessor
 from hierseg.errors import ConfigError, ImageError, ResourceError, is_out_of_memory
+from hierseg.imageheader import Header
 from hierseg.imageio import Volume
 from hierseg.inference.backends import Backends
+from hierseg.inference.estimate import estimate
 from hierseg.inference.ladder import Rung, ladder
 from hierseg.inference.restore import Restored, Restorer
 from hierseg.inference.sliding import Progress, slabs
@@ -181,6 +183,7 @@ class Predictor:
             ResourceError: the device's memory is too small.
         """
         frames = _frames(volumes)
+        self._refuse_what_cannot_fit(volumes)
         stages = dict.fromkeys(("preprocess", "network", "decode", "restore"), 0.0)
         limits = self.config.get("thresholds") if thresholds is None else thresholds
         options = _Options(decode, limits, exhaustive, cancelled)
@@ -214,6 +217,12 @@ class Predictor:
     def settle(self) -> None:
         """Get ready what makes further images faster; for a worker with time on its hands."""
         self._backends.settle()
+
+    def _refuse_what_cannot_fit(self, volumes: Sequence[Volume]) -> None:
+        headers = [header for header in map(Header.of, volumes) if header is not None]
+        # What else is wrong with the images, preparing them will tell.
+        if len(headers) == len(volumes) == len(self.config["channels"]):
+            estimate(self, headers, run=False).refuse(str(volumes[0].path or "the image"))
 
     def _predict_frame(
         self,

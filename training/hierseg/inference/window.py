@@ -12,6 +12,7 @@ import torch
 from hierseg.errors import ResourceError
 from hierseg.inference.tiles import Place, Plan
 from hierseg.labeltree import LabelTree
+from hierseg.memory import free_memory
 
 _LEAST_WEIGHT = 1e-3
 
@@ -132,15 +133,6 @@ def check_memory(needed: int, device: torch.device) -> None:
             f"the probabilities of all classes need {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free on {device}; "
             "crop the image, use another device, or close other programs."
         )
-
-
-def free_memory() -> int | None:
-    """Bytes that programs may still take, where the system says so (Linux)."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return None
 
 
 @lru_cache(maxsize=8)
