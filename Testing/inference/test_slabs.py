@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,19 @@ def test_each_plane_comes_once_and_in_order_with_the_one_before_it(shape: tuple[
         part = expected.narrow(slab.axis + 1, slab.first, slab.stop - slab.first)
         torch.testing.assert_close(slab.probabilities.leaf, part, atol=1e-6, rtol=1e-5)
     assert end == max(shape)
+
+
+@settings(deadline=None, max_examples=30)
+@given(volumes(), st.sampled_from(["hierarchical", "leaf"]), st.integers(1, 3000))
+def test_some_planes_at_a_time_is_all_at_once(volume: Volume, mode: str, most: int) -> None:
+    config = configuration(3, [3.0, 2.5, 2.0], 0.5)
+    predictor = Predictor(NETWORKS[3], config, device="cpu")
+    whole = predictor.predict([volume], decode=mode)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["hierseg.inference.restore"], "_MOST_VOXELS", most)
+        parts = predictor.predict([volume], decode=mode)
+    np.testing.assert_allclose(parts.confidence, whole.confidence, atol=2e-5)
+    assert np.mean(parts.labels != whole.labels) < 1e-3
 
 
 def test_a_long_image_needs_the_memory_of_one_slab() -> None:

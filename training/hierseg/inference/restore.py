@@ -11,6 +11,7 @@ plane of the input is decided as soon as its two neighbors on the network's grid
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -38,6 +39,9 @@ _NEGLIGIBLE = 1e-3
 
 _SAME_PLACE = 1e-6
 """In voxels: a plane of the input this far behind a plane of the network's grid is taken to lie on it."""
+
+_MOST_VOXELS = 4_000_000
+"""Of the input, that are decided at a time."""
 
 Box = tuple[slice, slice, slice]
 
@@ -158,10 +162,25 @@ class Restorer:
         return parallel_axes(self._matrix, self._source.shape) is not None
 
     def add(self, slab: Slab) -> None:
-        """Decide the input's planes that this slab completes."""
+        """Decide the input's planes that this slab completes, some of them at a time.
+
+        While classes are compared, each voxel takes far more memory than in the result: an image much finer than the network's
+        grid has so many voxels behind one slab that this would count.
+        """
         box = self._box(slab)
         if box is None:
             return
+        along = max(range(3), key=lambda axis: box[axis].stop - box[axis].start)
+        planes = box[along].stop - box[along].start
+        voxels = math.prod(part.stop - part.start for part in box)
+        most = max(_MOST_VOXELS, slab.probabilities.leaf[0].numel())
+        step = max(1, planes * most // voxels)
+        for start in range(box[along].start, box[along].stop, step):
+            part = list(box)
+            part[along] = slice(start, min(start + step, box[along].stop))
+            self._decide(slab, (part[0], part[1], part[2]))
+
+    def _decide(self, slab: Slab, box: Box) -> None:
         shape = tuple(part.stop - part.start for part in box)
         part = Geometry((shape[0], shape[1], shape[2]), _shifted(self._source.affine, box), self._source.path)
         first = [0, 0, 0]
