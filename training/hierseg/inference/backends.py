@@ -147,7 +147,7 @@ class Backends:
         tiles = torch.zeros(*shape, *[1] * (3 - self._dims), device=device)
         try:
             run = self._built(name, device)
-            return _median(lambda: run(tiles), device)
+            return _median(lambda: run(tiles, run.everything), device)
         except (ImportError, RuntimeError, OSError) as error:
             if name in _QUICK or isinstance(error, torch.OutOfMemoryError):
                 raise

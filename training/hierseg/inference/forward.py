@@ -23,9 +23,11 @@ class Forward(Protocol):
 
     Attributes:
         selective: whether ``present`` is understood.
+        everything: the ``present`` that asks for all at the least cost: all rows where the network would have to sort its leaves.
     """
 
     selective: bool
+    everything: tuple[int, ...] | None
 
     def __call__(
         self, tiles: torch.Tensor, present: tuple[int, ...] | None = None
@@ -104,6 +106,7 @@ class TorchForward:
     ) -> None:
         network = Probable(model, tree).to(device)
         self.selective = compiled is None and has_branches(model)
+        self.everything = everything(tree) if self.selective else None
         self._run: Callable[..., Any] = network if compiled is None else compiled(network)
         self._flat, self._form = spatial_dims == 2, form
 
@@ -115,6 +118,13 @@ class TorchForward:
             inputs = (tiles[..., 0] if self._flat else tiles).contiguous(memory_format=self._form)
             top, leaf = self._run(inputs) if present is None else self._run(inputs, present)
         return (top[..., None], leaf[..., None]) if self._flat else (top, leaf)
+
+
+def everything(tree: LabelTree) -> tuple[int, ...] | None:
+    """All rows of the top level where their leaves, one node's after the other's, are not in the file's order; else None."""
+    rows = tuple(range(len(tree.top_level)))
+    columns = leaf_columns(tree, rows)
+    return None if columns == sorted(columns) else rows
 
 
 def has_branches(model: nn.Module) -> bool:

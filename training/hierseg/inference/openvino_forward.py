@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from hierseg.inference.forward import Probable, has_branches, inference, probabilities
+from hierseg.inference.forward import Probable, everything, has_branches, inference, probabilities
 from hierseg.labeltree import LabelTree
 
 
@@ -38,13 +38,14 @@ class OpenVinoForward:
 
     def __init__(self, model: nn.Module, tree: LabelTree, spatial_dims: int) -> None:
         self.selective = has_branches(model)
+        self.everything = everything(tree) if self.selective else None
         self._flat, self._model = spatial_dims == 2, model
         self._sums = Probable(model, tree).sums
         channels = int(next(model.parameters()).shape[1])
         self._example = torch.zeros(1, channels, *[2 * int(getattr(model, "divisor", 16))] * spatial_dims)
         self._trunk: Any = _compiled(cast("nn.Module", model.trunk), self._example) if self.selective else None
         self._graphs: dict[tuple[int, ...] | None, Any] = {}
-        self._graph(None)
+        self._graph(self.everything)
 
     def __call__(
         self, tiles: torch.Tensor, present: tuple[int, ...] | None = None

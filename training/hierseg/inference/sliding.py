@@ -203,7 +203,7 @@ class _Work:
                 window.advance(stop)
 
     def _add(self, window: Window, image: torch.Tensor, weight: torch.Tensor, tiles: Sequence[_Tile]) -> None:
-        present = None
+        present = self.forward.everything
         if all(tile.present is not None for tile in tiles):
             present = tuple(sorted({row for tile in tiles for row in tile.present or ()}))
         # Between two batches the caller has the model as it was.
