@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OVERLAP = 0.25
 """Of the tiles of the coarse pass."""
-LEAST_GAIN = 4
+LEAST_GAIN = 12
 """The coarse pass is made if it has at most one tile for so many of the full one."""
 _BLOCK = 4
 """Voxels of the coarse grid that are kept as one."""
