@@ -24,7 +24,9 @@ pytestmark = [
 
 # Writing takes for ever, after some bytes.
 SLOW = """
-import sys, time, nibabel
+import signal, sys, time, nibabel
+# What a shell starts in the background has Ctrl-C turned off, and so have its children: this one hears it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def save(image, path):
     with open(path, "wb") as file:
         file.write(b"half a file")
