@@ -43,10 +43,12 @@ config = {
 predictor = Predictor(HierarchicalSegmenter(random_tree(leaves), 1, 3, width=width), config, device="cpu")
 volume = generated_image(size, 0)
 found = estimate(predictor, [Header.of(volume)])
-unit = 1 if sys.platform == "darwin" else 1024
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def highest():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+before = highest()
 predictor.predict([volume])
-print(json.dumps([found.total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before]))
+print(json.dumps([found.total, highest() - before]))
 """
 
 

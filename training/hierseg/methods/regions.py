@@ -6,13 +6,14 @@ regions share (Isensee et al., Nature Methods 2021, and the documentation of nnU
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from hierseg.data.batches import Batch
 from hierseg.labeltree import LabelTree
 from hierseg.losses import RegionLoss
 from hierseg.methods.base import Geometry, Method, Terms
 from hierseg.networks import HierarchicalSegmenter
+from hierseg.networks.heads import RegionsOutput
 
 if TYPE_CHECKING:
     from hierseg.engine.config import TrainConfig
@@ -34,5 +35,7 @@ class Regions(Method):
     def step(self, model: HierarchicalSegmenter, batch: Batch) -> Terms:
         """The weighted loss terms of a batch."""
         output = self.see(model, batch.image)
-        terms: Terms = {"regions": self.config.losses.partial * self.regions(output.node_logits, batch.label)}
+        terms: Terms = {
+            "regions": self.config.losses.partial * self.regions(cast(RegionsOutput, output).node_logits, batch.label)
+        }
         return terms | self.added(output, batch)

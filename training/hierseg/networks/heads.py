@@ -23,12 +23,24 @@ class HierarchicalOutput(NamedTuple):
     Attributes:
         superclass_logits: ``(B, R, *spatial)``, channels in the order of ``tree.top_level``.
         leaf_logits: ``(B, K, *spatial)``, channels in the order of ``tree.leaves``.
-        node_logits: ``(B, nodes, *spatial)`` in the order of ``tree.nodes``, from the head ``regions`` only.
     """
 
     superclass_logits: torch.Tensor
     leaf_logits: torch.Tensor
-    node_logits: torch.Tensor | None = None
+
+
+class RegionsOutput(NamedTuple):
+    """What the head ``regions`` returns: as :class:`HierarchicalOutput`, and its own channels.
+
+    Attributes:
+        superclass_logits: ``(B, R, *spatial)``.
+        leaf_logits: ``(B, K, *spatial)``.
+        node_logits: ``(B, nodes, *spatial)`` in the order of ``tree.nodes``.
+    """
+
+    superclass_logits: torch.Tensor
+    leaf_logits: torch.Tensor
+    node_logits: torch.Tensor
 
 
 def branch(channels: int, spatial_dims: int) -> nn.Sequential:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hierseg.labeltree import LabelTree
-from hierseg.networks.heads import HierarchicalOutput
+from hierseg.networks.heads import HierarchicalOutput, RegionsOutput
 
 
 class SingleHead(nn.Module):
@@ -89,12 +89,12 @@ class RegionsHead(SingleHead):
         self._top = [row[node.name] for node in tree.top_level]
         self._paths = [[row[node.name] for node in (leaf, *tree.ancestors(leaf))] for leaf in tree.leaves]
 
-    def forward(self, features: torch.Tensor) -> HierarchicalOutput:
+    def forward(self, features: torch.Tensor) -> RegionsOutput:
         """Logits from the trunk's raw features ``(B, channels, *spatial)``."""
         scores = self.scores(features).float()
         log_p = F.logsigmoid(scores)
         leaf = torch.stack([log_p[:, path].sum(dim=1) for path in self._paths], dim=1)
-        return HierarchicalOutput(log_p[:, self._top], leaf, scores)
+        return RegionsOutput(log_p[:, self._top], leaf, scores)
 
 
 def _columns(tree: LabelTree, node: str) -> list[int]:
