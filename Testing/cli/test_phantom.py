@@ -29,7 +29,7 @@ def test_json_is_all_that_stdout_gets(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine.txt").write_text("keep")
+    (tmp_path / "mine.txt").write_text("keep", encoding="utf-8")
     assert main(["phantom", "brain", "--cases", "1", "--size", "16", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert str(tmp_path) in error

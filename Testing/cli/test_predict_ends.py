@@ -81,7 +81,7 @@ def test_what_a_killed_prediction_left_goes_at_the_next_start(arguments: list[st
     assert left
     others = [out / ".tmp-notes", out / ".tmp-abcdefgh-mine_labels.txt", out / ".tmp-abcdefgh-young.json"]
     for other in others:
-        other.write_text("not ours")
+        other.write_text("not ours", encoding="utf-8")
     for file in [*left, *others[:2]]:
         os.utime(file, (1, 1))
     assert main(arguments) == 0
@@ -93,5 +93,5 @@ def test_a_file_that_is_being_written_stays(tmp_path: Path) -> None:
     with replacing(tmp_path / "a.json") as temporary:
         os.utime(temporary, (1, 1))
         assert clear_unfinished(tmp_path, ".json") == []
-        temporary.write_text("{}")
+        temporary.write_text("{}", encoding="utf-8")
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]

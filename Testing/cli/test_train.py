@@ -102,7 +102,7 @@ def test_a_living_run_is_not_joined_by_a_second(tmp_path: Path, data: Path, caps
     out = tmp_path / "run"
     out.mkdir()
     status = {"state": "running", "pid": 1, "updated": time.time()}
-    (out / "status.json").write_text(json.dumps(status))
+    (out / "status.json").write_text(json.dumps(status), encoding="utf-8")
     assert main(words(data, out, "--quiet", "--resume")) == 2
     assert "is running in this folder" in capsys.readouterr().err
 
@@ -133,7 +133,7 @@ def test_a_stop_file_of_an_earlier_run_is_forgotten_and_a_new_one_is_not(tmp_pat
     for age, kept in ((200, False), (0, True)):
         out = tmp_path / str(age)
         out.mkdir()
-        (out / "status.json").write_text(json.dumps(status))
+        (out / "status.json").write_text(json.dumps(status), encoding="utf-8")
         (out / "stop").touch()
         os.utime(out / "stop", (time.time() - age,) * 2)
         assert runfolder.RunFolder(out, resume=True).stop_file.exists() == kept

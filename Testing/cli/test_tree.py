@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 def test_check_tells_sound_from_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(
-        '{"format_version": 1, "name": "x", "unlabelled": 255, "nodes": [{"name": "a", "value": 1, "parent": "a"}]}'
+        '{"format_version": 1, "name": "x", "unlabelled": 255, "nodes": [{"name": "a", "value": 1, "parent": "a"}]}',
+        encoding="utf-8",
     )
     assert main(["tree", "check", "acdc", "brats2021"]) == 0
     assert "'ACDC', 5 nodes, 4 leaves" in capsys.readouterr().out
@@ -65,7 +66,7 @@ def test_a_mistake_is_one_line_without_traceback(capsys: pytest.CaptureFixture[s
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     assert main(["tree", "convert", "acdc", str(tmp_path / "file" / "t.json")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -95,7 +95,7 @@ def test_mistakes_are_sentences_before_or_after_the_wire(
 ) -> None:
     image = tiny_image()
     detached = tmp_path / "a.mhd"
-    detached.write_text("ElementDataFile = a.raw")
+    detached.write_text("ElementDataFile = a.raw", encoding="utf-8")
     empty = tmp_path / "empty"
     empty.mkdir()
     for images, bundle, said in [

@@ -36,7 +36,8 @@ def test_works_through_another_command_line_without_a_shared_disk(
     script = tmp_path / "host.sh"
     script.write_text(
         f'cd "{away}" && export HOME="{away}" HIERSEG_HOME="{away}/hierseg" TMPDIR="{away}" '
-        f'PYTHONPATH="{ROOT / "training"}" && "{sys.executable}" -m hierseg worker\n'
+        f'PYTHONPATH="{ROOT / "training"}" && "{sys.executable}" -m hierseg worker\n',
+        encoding="utf-8",
     )
     client = connect(command=["sh", "-c", f"sh {script}"])
     array, affine = tiny_image(16, seed=9)

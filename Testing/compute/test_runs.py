@@ -23,7 +23,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make(folder: Path, **status: Any) -> Path:
     folder.mkdir(parents=True)
-    (folder / "status.json").write_text(json.dumps({"state": "finished", "updated": 1.0, **status}))
+    (folder / "status.json").write_text(json.dumps({"state": "finished", "updated": 1.0, **status}), encoding="utf-8")
     return folder
 
 
@@ -60,7 +60,7 @@ def test_the_time_of_a_preset_is_what_was_measured_here(tmp_path: Path) -> None:
     assert presets.estimate(quick, bundle, "cpu") == pytest.approx(quick.iterations * quick.batch_size * 0.5)
     assert presets.estimate(thorough, bundle, "cpu") == pytest.approx(thorough.iterations * thorough.batch_size * 0.5)
     assert presets.estimate(quick, bundle, "cuda:0") is None
-    (runs.runs_folder() / presets.PACE).write_text("broken")
+    (runs.runs_folder() / presets.PACE).write_text("broken", encoding="utf-8")
     assert presets.estimate(quick, bundle, "cpu") is None
 
 
@@ -87,7 +87,7 @@ def test_a_resumed_run_forgets_what_it_does_again(tmp_path: Path) -> None:
         },
         {"event": "losses", "iteration": "odd", "total": None},
     ]
-    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     history = History(TrainingRun(tmp_path))
     assert history.refresh()
     assert not history.refresh()

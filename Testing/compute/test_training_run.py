@@ -117,7 +117,7 @@ def test_why_a_run_failed_is_read_from_its_log(begin: Callable[..., TrainingRun]
     status = wait_for(begin("refuses", out=tmp_path / "a"), lambda status: status.ended)
     assert (status.state, status.message) == ("failed", "the dataset has no case with a label; annotate one.")
     # A line that an earlier process left unfinished is not taken for this one's, and its complaint not either.
-    (tmp_path / "a" / training.LOG).write_text("hierseg: an old complaint.\n 4/2000 [00:03<35:05]")
+    (tmp_path / "a" / training.LOG).write_text("hierseg: an old complaint.\n 4/2000 [00:03<35:05]", encoding="utf-8")
     status = wait_for(begin("refuses", out=tmp_path / "a"), lambda status: status.ended)
     assert status.message == "the dataset has no case with a label; annotate one."
     status = wait_for(begin("dies", out=tmp_path / "b"), lambda status: status.ended)
@@ -156,9 +156,9 @@ def stranger() -> Iterator[int]:
 def write_run(folder: Path, launch: dict[str, Any] | None = None, **status: Any) -> TrainingRun:
     folder.mkdir(exist_ok=True)
     if launch is not None:
-        (folder / training.LAUNCHES).write_text(json.dumps(launch) + "\n")
+        (folder / training.LAUNCHES).write_text(json.dumps(launch) + "\n", encoding="utf-8")
     if status:
-        (folder / training.STATUS).write_text(json.dumps(status))
+        (folder / training.STATUS).write_text(json.dumps(status), encoding="utf-8")
     return TrainingRun(folder)
 
 
@@ -239,8 +239,8 @@ keys = st.sampled_from(
 )
 def test_status_never_raises(tmp_path_factory: pytest.TempPathFactory, status: Any, launch: Any, cut: int) -> None:
     folder = tmp_path_factory.mktemp("run")
-    (folder / training.STATUS).write_text(json.dumps(status)[: cut if cut < 40 else None])
-    (folder / training.LAUNCHES).write_text(json.dumps(launch)[: cut if cut > 40 else None])
+    (folder / training.STATUS).write_text(json.dumps(status)[: cut if cut < 40 else None], encoding="utf-8")
+    (folder / training.LAUNCHES).write_text(json.dumps(launch)[: cut if cut > 40 else None], encoding="utf-8")
     told = TrainingRun(folder).status()
     assert isinstance(told.state, str)
     assert 0.0 <= told.fraction <= 1.0
@@ -282,7 +282,7 @@ def test_a_real_training_is_followed_and_stopped(tmp_path: Path) -> None:
 
     blobs.make(tmp_path / "data")
     settings = tmp_path / "tiny.yaml"
-    settings.write_text(json.dumps({**blobs.TINY, "iterations": 2000}))
+    settings.write_text(json.dumps({**blobs.TINY, "iterations": 2000}), encoding="utf-8")
     run = TrainingRun.start(train_command(), tmp_path / "data", tmp_path / "run", config=settings)
     try:
         wait_for(run, lambda status: status.ended or status.iteration >= 3, seconds=200)

@@ -99,7 +99,9 @@ def start_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(tmp_path_factory: pytest.TempPathFactory, small_scans: list[SmallScan], start_bundle: Path) -> MainJob:
     out = tmp_path_factory.mktemp("demo")
     config = out / "finetune.yaml"
-    config.write_text("iterations: 8\nbatch_size: 1\nvalidation: {fraction: 0.0, interval: 0}\nmix: {mode: 'off'}\n")
+    config.write_text(
+        "iterations: 8\nbatch_size: 1\nvalidation: {fraction: 0.0, interval: 0}\nmix: {mode: 'off'}\n", encoding="utf-8"
+    )
     made = MainJob(out, start_bundle, config, None, a=small_scans[0], b=small_scans[1])
     made.run()
     return made

@@ -87,13 +87,13 @@ def test_overrides_from_the_command_line() -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such configuration"):
         read_config_file(tmp_path / "none.yaml")
-    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "list.yaml").write_text("- 1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="found list"):
         read_config_file(tmp_path / "list.yaml")
-    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    (tmp_path / "broken.yaml").write_text("a: [1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="not valid YAML"):
         read_config_file(tmp_path / "broken.yaml")
-    (tmp_path / "empty.yaml").write_text("")
+    (tmp_path / "empty.yaml").write_text("", encoding="utf-8")
     assert read_config_file(tmp_path / "empty.yaml") == {}
 
 

@@ -130,15 +130,15 @@ def evaluated(tmp_path: Path, name: str, shift: int, cases: int = 6) -> Path:
 
 def test_reports_and_the_comparison_of_two_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad, same = (evaluated(tmp_path, name, shift) for name, shift in (("good", 0), ("bad", 2), ("same", 0)))
-    text = (bad / "scores.md").read_text()
+    text = (bad / "scores.md").read_text(encoding="utf-8")
     assert "| &nbsp;&nbsp;core | 6 | 0 | 0 |" in text
     assert "Tree distance" in text
-    rows = list(csv.DictReader((bad / "scores.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((bad / "scores.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 6 * 4
     first = next(row for row in rows if row["case"] == "c1" and row["node"] == "core")
     assert float(first["dice"]) == pytest.approx(2 * 2 / 6)
     assert float(first["hausdorff95"]) == 2.0
-    content = json.loads((bad / "scores.json").read_text())
+    content = json.loads((bad / "scores.json").read_text(encoding="utf-8"))
     assert content["nodes"]["core"]["dice"]["number"] == 6
     assert content["nodes"]["core"]["dice"]["mean"] == pytest.approx((1 + 5 * 2 / 3) / 6)
     assert content["nodes"]["core"]["states"] == {"scored": 6}
@@ -153,7 +153,7 @@ def test_reports_and_the_comparison_of_two_models(tmp_path: Path, capsys: pytest
     assert compared["core"]["permutation_holm"] == pytest.approx(min(1, 5 * 2 / 32))
     assert compared["background"]["test"]["permutation"] == 1.0
     assert compared["mean of the subclasses"]["test"]["number"] == 6
-    assert len(list(csv.DictReader(out.read_text().splitlines()))) == 5
+    assert len(list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))) == 5
     assert main([*command[:-2], "--metric", "hausdorff95"]) == 0
     assert "lower is better" in capsys.readouterr().out
 

@@ -116,10 +116,10 @@ def test_what_a_run_held_out_is_compared(
     assert "cannot be read there" in capsys.readouterr().err
     run.mkdir()
     record = {"validation": [], "held_slices": {"case0": {"axis": 1, "indices": [12]}}}
-    (run / "dataset.json").write_text(json.dumps(record))
+    (run / "dataset.json").write_text(json.dumps(record), encoding="utf-8")
     assert main([*words, "--run", str(run)]) == 0
     assert json.loads(capsys.readouterr().out)["held_slices"] == record["held_slices"]
-    (run / "dataset.json").write_text(json.dumps({"validation": [], "held_slices": {}}))
+    (run / "dataset.json").write_text(json.dumps({"validation": [], "held_slices": {}}), encoding="utf-8")
     assert main([*words, "--run", str(run)]) == 2
     assert "held nothing out" in capsys.readouterr().err
 

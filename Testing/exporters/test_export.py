@@ -70,7 +70,7 @@ def test_nnunet_regions_ignore_and_numbers(tmp_path: Path, capsys: pytest.Captur
     dataset_at(tmp_path / "data")
     out = tmp_path / "Dataset137_Glioma"
     assert main(["export", "nnunet", str(tmp_path / "data"), "--out", str(out)]) == 0
-    content = json.loads((out / "dataset.json").read_text())
+    content = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert content["channel_names"] == {"0": "FLAIR", "1": "T1ce"}
     # The order is what nnU-Net goes by; a region of a single structure is the structure.
     assert list(content["labels"].items()) == [
@@ -95,10 +95,10 @@ def test_nnunet_regions_ignore_and_numbers(tmp_path: Path, capsys: pytest.Captur
         "d_0000.nii.gz", "d_0001.nii.gz", "e_0000.nii.gz", "e_0001.nii.gz",
     ]  # fmt: skip
     assert [path.name for path in (out / "labelsTs").iterdir()] == ["d.nii.gz"]
-    assert json.loads((out / "splits_final.json").read_text()) == [
+    assert json.loads((out / "splits_final.json").read_text(encoding="utf-8")) == [
         {"train": ["a_1", "a_2", "b_1", "b_2"], "val": ["c"]}
     ]
-    lost = (out / "what-was-lost.md").read_text()
+    lost = (out / "what-was-lost.md").read_text(encoding="utf-8")
     coarse = sum(int(np.isin(labels(ALL, index), (5, 9, 20)).sum()) for index in range(6))
     assert f"{coarse:,} voxels of 6 cases are known by an inner node" in lost
     printed = capsys.readouterr().out
@@ -113,7 +113,7 @@ def test_nnunet_s_own_reader_accepts_the_labels(tmp_path: Path) -> None:
     for flat in ([], ["--flat"]):
         out = tmp_path / f"Dataset00{len(flat) + 1}_X"
         assert main(["export", "nnunet", str(tmp_path / "data"), "--out", str(out), *flat]) == 0
-        content = json.loads((out / "dataset.json").read_text())
+        content = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
         named = {name: value for name, value in content["labels"].items() if name != "ignore"}
         every = sorted({v for value in named.values() for v in (value if isinstance(value, list) else [value])})
         assert content["labels"]["background"] == 0
@@ -152,9 +152,11 @@ def test_there_and_back_through_nnunet(tmp_path: Path, fully: bool) -> None:
             before = read_volume(tmp_path / "data" / case.label).array
             expected = np.where(np.isin(before, LEAVES), before, 255)
             np.testing.assert_array_equal(read_volume(tmp_path / "back" / str(found.label)).array, expected)
-    text = (tmp_path / "Dataset001_X/what-was-lost.md").read_text()
+    text = (tmp_path / "Dataset001_X/what-was-lost.md").read_text(encoding="utf-8")
     assert ("Superclass labels" in text) == (not fully)
-    assert ("ignore" in json.loads((tmp_path / "Dataset001_X/dataset.json").read_text())["labels"]) == (not fully)
+    assert ("ignore" in json.loads((tmp_path / "Dataset001_X/dataset.json").read_text(encoding="utf-8"))["labels"]) == (
+        not fully
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ def test_nnunet_in_and_out_is_the_same_data_set(tmp_path: Path, names: dict[str,
         one, other = nib.load(given / name), nib.load(out / name)
         np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
         np.testing.assert_array_equal(one.affine, other.affine)
-    before, after = (json.loads((folder / "dataset.json").read_text()) for folder in (given, out))
+    before, after = (json.loads((folder / "dataset.json").read_text(encoding="utf-8")) for folder in (given, out))
 
     def plain(content: dict[str, Any]) -> dict[str, Any]:
         return {name: sorted(value) if isinstance(value, list) else value for name, value in content["labels"].items()}
@@ -194,7 +196,7 @@ def test_folds_keep_patients_together(tmp_path: Path) -> None:
     assert main(["import", "acdc", str(tmp_path / "in"), "--out", str(tmp_path / "data")]) == 0
     out = tmp_path / "Dataset027_ACDC"
     assert main(["export", "nnunet", str(tmp_path / "data"), "--out", str(out)]) == 0
-    folds = json.loads((out / "splits_final.json").read_text())
+    folds = json.loads((out / "splits_final.json").read_text(encoding="utf-8"))
     assert len(folds) == 5
     held = [name for fold in folds for name in fold["val"]]
     assert len(held) == len(set(held)) == 12
@@ -217,7 +219,7 @@ def test_decathlon_there_and_back(tmp_path: Path) -> None:
     dataset = dataset_at(tmp_path / "data")
     out = tmp_path / "Task01_Glioma"
     assert main(["export", "decathlon", str(tmp_path / "data"), "--out", str(out)]) == 0
-    content = json.loads((out / "dataset.json").read_text())
+    content = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert content["modality"] == {"0": "FLAIR", "1": "T1ce"}
     assert content["labels"]["5"] == "tumor"
     assert content["labels"]["255"] == "unlabelled"
@@ -227,7 +229,7 @@ def test_decathlon_there_and_back(tmp_path: Path) -> None:
         rows = load_decathlon_datalist(str(out / "dataset.json"), is_segmentation=True, data_list_key=split)
         assert len(rows) == number
         assert all(Path(row["image"]).is_file() for row in rows)
-    lost = (out / "what-was-lost.md").read_text()
+    lost = (out / "what-was-lost.md").read_text(encoding="utf-8")
     for said in ("Label tree", "Superclass labels", "Sparse annotation", "Complete slices", "Groups", "gaps"):
         assert said in lost
     assert main(["import", "decathlon", str(out), "--out", str(tmp_path / "back")]) == 0
@@ -251,7 +253,7 @@ def test_a_decathlon_task_in_and_out_is_the_same(tmp_path: Path) -> None:
     assert main(["import", "decathlon", str(task), "--out", str(tmp_path / "data")]) == 0
     out = tmp_path / "out"
     assert main(["export", "decathlon", str(tmp_path / "data"), "--out", str(out)]) == 0
-    before, after = (json.loads((folder / "dataset.json").read_text()) for folder in (task, out))
+    before, after = (json.loads((folder / "dataset.json").read_text(encoding="utf-8")) for folder in (task, out))
     for key in ("name", "modality", "labels", "numTraining", "numTest", "training", "test", "tensorImageSize"):
         assert after[key] == before[key], key
     for name in ("imagesTr/prostate_01.nii.gz", "labelsTr/prostate_01.nii.gz", "imagesTs/prostate_99.nii.gz"):
@@ -271,24 +273,27 @@ def test_bids(tmp_path: Path) -> None:
     assert "sub-c/anat/sub-c_FLAIR.nii.gz" in names
     assert "derivatives/hierseg/sub-b/anat/sub-b_run-02_dseg.nii.gz" in names
     assert len(names) == 7 * 2 + 6
-    assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "raw"
-    assert json.loads((derived / "dataset_description.json").read_text())["DatasetType"] == "derivative"
-    with open(derived / "dseg.tsv", newline="") as file:
+    assert json.loads((out / "dataset_description.json").read_text(encoding="utf-8"))["DatasetType"] == "raw"
+    assert json.loads((derived / "dataset_description.json").read_text(encoding="utf-8"))["DatasetType"] == "derivative"
+    with open(derived / "dseg.tsv", encoding="utf-8", newline="") as file:
         rows = {row["index"]: row for row in csv.DictReader(file, delimiter="\t")}
     assert rows["1"] == {"index": "1", "name": "necrosis", "color": "n/a", "parent": "core"}
     assert rows["5"]["color"] == "#ffc800"
     assert set(rows) == {str(value) for value in ALL}
-    assert (out / "participants.tsv").read_text().split() == ["participant_id", *(f"sub-{x}" for x in "abcde")]
+    assert (out / "participants.tsv").read_text(encoding="utf-8").split() == [
+        "participant_id",
+        *(f"sub-{x}" for x in "abcde"),
+    ]
     np.testing.assert_array_equal(
         np.asarray(nib.load(derived / "sub-b/anat/sub-b_run-02_dseg.nii.gz").dataobj), labels(ALL, 3)
     )
-    about = json.loads((derived / "sub-c/anat/sub-c_dseg.json").read_text())
+    about = json.loads((derived / "sub-c/anat/sub-c_dseg.json").read_text(encoding="utf-8"))
     assert about["HierSubclassSeg"]["slices_complete"] == [{"axis": 2, "indices": [1], "node": None}]
     assert about["HierSubclassSeg"]["id"] == "c"
     for source in about["Sources"]:
         assert (out / source.removeprefix("bids:raw:")).is_file()
     assert LabelTree.load(derived / "label_tree.json") == dataset.tree
-    assert "runs" in (out / "what-was-lost.md").read_text()
+    assert "runs" in (out / "what-was-lost.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +321,7 @@ def test_a_channel_may_be_left_out_of_bids(tmp_path: Path) -> None:
     out = tmp_path / "bids"
     assert main(["export", "bids", str(tmp_path / "data"), "--out", str(out), "--suffix", "CT="]) == 0
     assert not list(out.rglob("*CT*"))
-    assert "BIDS has no name for CT" in (out / "what-was-lost.md").read_text()
+    assert "BIDS has no name for CT" in (out / "what-was-lost.md").read_text(encoding="utf-8")
 
 
 def test_a_bad_case_is_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -328,7 +333,7 @@ def test_a_bad_case_is_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureF
     made = json.loads(capsys.readouterr().out)
     assert set(made["refused"]) == {"a_1", "b_1"}
     assert "label value 77" in made["refused"]["b_1"]
-    assert "- a_1: " in (out / "what-was-lost.md").read_text()
+    assert "- a_1: " in (out / "what-was-lost.md").read_text(encoding="utf-8")
 
 
 def test_nothing_half_written_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,6 +344,6 @@ def test_nothing_half_written_is_left(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "nothing could be exported" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/mine.txt").write_text("keep")
+    (tmp_path / "out/mine.txt").write_text("keep", encoding="utf-8")
     assert main(["export", "decathlon", str(tmp_path / "data"), "--out", str(tmp_path / "out")]) == 2
-    assert (tmp_path / "out/mine.txt").read_text() == "keep"
+    assert (tmp_path / "out/mine.txt").read_text(encoding="utf-8") == "keep"

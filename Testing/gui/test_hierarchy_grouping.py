@@ -119,7 +119,7 @@ def test_another_tree_and_a_tree_from_a_file(section: HierarchySection, app_scen
     section.set_node(node)
     own = tree_of({"tumor": {"core": {}, "edema": {}}})
     own.save(tmp_path / "own.json")
-    (tmp_path / "damaged.json").write_text("{")
+    (tmp_path / "damaged.json").write_text("{", encoding="utf-8")
 
     def answer(dialog: Any) -> int:
         button = next(b for b in dialog.findChildren(qt.QPushButton) if b.text == "From a file…")

@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_written_is_told(
 ) -> None:
     page = page_of(widget)
     page.setup.set_dataset(str(data))
-    (tmp_path / "full").write_text("a file where a folder is needed")
+    (tmp_path / "full").write_text("a file where a folder is needed", encoding="utf-8")
     monkeypatch.setattr(runs, "runs_folder", lambda: tmp_path / "full" / "runs")
     page.setup.begin()
     assert "the run folder cannot be written" in page.setup.message.text
@@ -226,7 +226,7 @@ def test_a_real_fine_tuning_from_strokes_to_a_model(
     short = tmp_path / "finetune-short.yaml"
     text = presets.preset("quick").config.read_text(encoding="utf-8")
     text = text.replace("iterations: 120", "iterations: 6").replace("interval: 60", "interval: 2")
-    short.write_text(text + "patch_size: [32, 16, 16]\n")
+    short.write_text(text + "patch_size: [32, 16, 16]\n", encoding="utf-8")
     monkeypatch.setattr(presets, "preset", lambda name: presets.Preset(name, short, 6, 1))
     page = page_of(widget)
     page.setup.set_dataset(str(dataset.folder))
@@ -287,7 +287,7 @@ def test_runs_are_listed_followed_elsewhere_and_deleted(widget: Any, tmp_path: P
         "iterations": 3,
         "updated": 1.0,
     }
-    (outside / "status.json").write_text(json.dumps(ended))
+    (outside / "status.json").write_text(json.dumps(ended), encoding="utf-8")
     page.runs.follow_elsewhere(str(outside))
     assert page.runs.run.folder == outside
     assert page.runs.message.text == "The training is finished."
@@ -296,7 +296,7 @@ def test_runs_are_listed_followed_elsewhere_and_deleted(widget: Any, tmp_path: P
     assert runs.find_runs() == []
     own = runs.new_run_folder("my data")
     own.mkdir(parents=True)
-    (own / "status.json").write_text(json.dumps(ended))
+    (own / "status.json").write_text(json.dumps(ended), encoding="utf-8")
     page.runs.refresh(own)
     page.runs.forget()
     assert not own.exists()

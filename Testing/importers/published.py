@@ -47,7 +47,7 @@ def acdc_patient(folder: Path, number: int, *, frames: tuple[int, int] = (1, 12)
         if truth:
             write_nifti(patient / f"{patient.name}_frame{frame:02d}_gt.nii.gz", labels((0, 1, 2, 3), number + frame))
     (patient / "Info.cfg").write_text(
-        f"ED: {frames[0]}\nES: {frames[1]}\nGroup: MINF\nHeight: 184.5\nNbFrame: 14\nWeight: 95.25\n"
+        f"ED: {frames[0]}\nES: {frames[1]}\nGroup: MINF\nHeight: 184.5\nNbFrame: 14\nWeight: 95.25\n", encoding="utf-8"
     )
     return patient
 
@@ -83,7 +83,7 @@ def nnunet_dataset(
         "file_ending": ".nii.gz",
         **more,
     }
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
@@ -106,5 +106,5 @@ def decathlon_task(folder: Path, names: Sequence[str], values: Sequence[int] = (
         "training": [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names],
         "test": ["./imagesTs/prostate_99.nii.gz"],
     }
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return folder

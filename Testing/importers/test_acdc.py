@@ -34,7 +34,7 @@ def acdc(tmp_path: Path) -> Path:
     acdc_patient(folder / "training", 28)
     acdc_patient(folder / "training", 1)
     acdc_patient(folder / "testing", 101, truth=False)
-    (folder / "MANDATORY_CITATION.md").write_text("cite")
+    (folder / "MANDATORY_CITATION.md").write_text("cite", encoding="utf-8")
     return tmp_path / "ACDC"
 
 
@@ -74,7 +74,7 @@ def test_the_whole_split_has_70_10_and_20_patients(tmp_path: Path, tree: LabelTr
     for number in range(1, 101):
         patient = tmp_path / f"patient{number:03d}"
         patient.mkdir()
-        (patient / "Info.cfg").write_text("ED: 1\nES: 2\n")
+        (patient / "Info.cfg").write_text("ED: 1\nES: 2\n", encoding="utf-8")
         for frame in (1, 2):
             (patient / f"{patient.name}_frame{frame:02d}.nii.gz").touch()
             (patient / f"{patient.name}_frame{frame:02d}_gt.nii.gz").touch()
@@ -119,14 +119,14 @@ def test_a_bad_case_is_refused_by_name_and_the_others_are_taken(
     for number in (99, 38, 50, 100, 58, 21):
         acdc_patient(folder, number)
     write_nifti(folder / "patient038/patient038_frame01_gt.nii.gz", labels((0, 1, 2, 9)))
-    (folder / "patient050/Info.cfg").write_text("ED: 1\nGroup: NOR\n")
+    (folder / "patient050/Info.cfg").write_text("ED: 1\nGroup: NOR\n", encoding="utf-8")
     (folder / "patient100/patient100_frame12_gt.nii.gz").unlink()
     cut = folder / "patient058/patient058_frame01.nii.gz"
     cut.write_bytes(cut.read_bytes()[:-30])
     write_nifti(folder / "patient021/patient021_frame12_gt.nii.gz", labels((0, 1), shape=(6, 7, 5)))
     out = tmp_path / "out"
     assert main(["import", "acdc", str(folder), "--out", str(out)]) == 0
-    report = json.loads((out / "import-report.json").read_text())
+    report = json.loads((out / "import-report.json").read_text(encoding="utf-8"))
     refused = {row["name"]: row["reason"] for row in report["cases"] if row["status"] == "refused"}
     assert set(refused) == {"patient038_ED", "patient050", "patient100_ES", "patient058_ED", "patient021_ES"}
     assert "patient038_frame01_gt.nii.gz" in refused["patient038_ED"]
@@ -137,7 +137,7 @@ def test_a_bad_case_is_refused_by_name_and_the_others_are_taken(
     assert "6 × 7 × 5" in refused["patient021_ES"]
     assert report["counts"] == {"imported": 6, "kept": 0, "refused": 5}
     assert len(Dataset.open(out).cases()) == 6
-    table = (out / "import-report.txt").read_text()
+    table = (out / "import-report.txt").read_text(encoding="utf-8")
     assert all(reason in table for reason in refused.values())
     assert "6 cases imported, 0 kept as they were, 5 refused" in capsys.readouterr().out
 
@@ -161,7 +161,7 @@ def test_nothing_imported_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("text", ["", "ED: 1\n", "ED: one\nES: 2\n", "ED: 0\nES: 2\n"])
 def test_info_that_names_no_frames(tmp_path: Path, text: str) -> None:
-    (tmp_path / "Info.cfg").write_text(text)
+    (tmp_path / "Info.cfg").write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match=r"Info\.cfg"):
         read_info(tmp_path / "Info.cfg")
 

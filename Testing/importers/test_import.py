@@ -48,7 +48,7 @@ def fine_groups(folder: Path) -> set[str]:
 
 def run(acdc: Path, out: Path, *more: str) -> dict[str, object]:
     assert main(["import", "acdc", str(acdc), "--out", str(out), *more]) == 0
-    return dict(json.loads((out / "import-report.json").read_text()))
+    return dict(json.loads((out / "import-report.json").read_text(encoding="utf-8")))
 
 
 def test_fine_is_seeded_and_by_patient(acdc: Path, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_killed_in_the_middle_then_run_again(tmp_path: Path) -> None:
     done = len(dataset.cases())
     assert 2 <= done < number
     assert main(["import", "brats2021", str(tmp_path / "in"), "--out", str(out)]) == 0
-    report = json.loads((out / "import-report.json").read_text())
+    report = json.loads((out / "import-report.json").read_text(encoding="utf-8"))
     assert report["counts"] == {"imported": number - done, "kept": done, "refused": 0}
     assert Dataset.open(out).check() == []
     assert not (out / ".staging").exists()
@@ -184,7 +184,7 @@ def test_other_grids_are_refused_or_brought(tmp_path: Path) -> None:
     write_nifti(case / f"{case.name}_t2.nii.gz", picture(13), moved)
     out = tmp_path / "out"
     assert main(["import", "brats2021", str(tmp_path / "in"), "--out", str(out)]) == 0
-    report = json.loads((out / "import-report.json").read_text())
+    report = json.loads((out / "import-report.json").read_text(encoding="utf-8"))
     refused = next(row for row in report["cases"] if row["status"] == "refused")
     assert "BraTS2021_00001_t2.nii.gz: lies up to 0.75 mm away" in refused["reason"]
     assert main(["import", "brats2021", str(tmp_path / "in"), "--out", str(out), "--resample"]) == 0
@@ -199,7 +199,7 @@ def test_other_grids_are_refused_or_brought(tmp_path: Path) -> None:
 def test_json_is_the_report(acdc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", "acdc", str(acdc), "--out", str(tmp_path / "o"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads((tmp_path / "o/import-report.json").read_text())
+    assert printed == json.loads((tmp_path / "o/import-report.json").read_text(encoding="utf-8"))
     assert printed["counts"]["imported"] == 12
 
 

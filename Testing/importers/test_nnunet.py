@@ -28,7 +28,7 @@ REGIONS = {
 
 
 def report_of(out: Path) -> dict[str, dict[str, object]]:
-    return {row["name"]: row for row in json.loads((out / "import-report.json").read_text())["cases"]}
+    return {row["name"]: row for row in json.loads((out / "import-report.json").read_text(encoding="utf-8"))["cases"]}
 
 
 def test_regions_become_inner_nodes_and_ignore_is_unlabelled(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_the_key_dataset_lists_files(tmp_path: Path) -> None:
         "gone": {"images": ["imagesTr/z_0000.nii.gz"], "label": "labelsTr/a.nii.gz"},
         "short": {"images": [], "label": "labelsTr/a.nii.gz"},
     }
-    content = json.loads((folder / "dataset.json").read_text())
-    (folder / "dataset.json").write_text(json.dumps({**content, "dataset": listed}))
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    (folder / "dataset.json").write_text(json.dumps({**content, "dataset": listed}), encoding="utf-8")
     assert main(["import", "nnunet", str(folder), "--out", str(tmp_path / "out")]) == 0
     rows = report_of(tmp_path / "out")
     assert {name: row["status"] for name, row in rows.items()} == {
@@ -146,8 +146,8 @@ def test_a_tree_of_ones_own_is_matched_by_name_then_by_value(tmp_path: Path) -> 
 )
 def test_a_wrong_dataset_json_is_one_sentence(tmp_path: Path, change: dict[str, object], said: str) -> None:
     folder = nnunet_dataset(tmp_path / "Dataset001_X", ["a"], {"background": 0, "x": 1}, (0, 1))
-    content = json.loads((folder / "dataset.json").read_text())
-    (folder / "dataset.json").write_text(json.dumps({**content, **change}))
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    (folder / "dataset.json").write_text(json.dumps({**content, **change}), encoding="utf-8")
     with pytest.raises(HiersegError, match=said):
         nnunet_source(folder)
 
@@ -193,23 +193,25 @@ def test_a_datalist_of_monai_with_a_list_of_files(tmp_path: Path) -> None:
         write_nifti(folder / f"x_{channel:04d}.nii.gz", picture(channel))
     write_nifti(folder / "x.nii.gz", labels((0, 1, 2)))
     row = {"image": ["x_0000.nii.gz", "x_0001.nii.gz"], "label": "x.nii.gz", "fold": 0, "group": "anna"}
-    (folder / "list.json").write_text(json.dumps({"training": [], "validation": [row, {"label": "x.nii.gz"}]}))
+    (folder / "list.json").write_text(
+        json.dumps({"training": [], "validation": [row, {"label": "x.nii.gz"}]}), encoding="utf-8"
+    )
     with pytest.raises(DatasetError, match="--tree"):
         decathlon_source(folder / "list.json")
     content = {"training": [], "validation": [row, {"label": "x.nii.gz"}], "modality": ["a", "b"]}
-    (folder / "list.json").write_text(json.dumps(content))
+    (folder / "list.json").write_text(json.dumps(content), encoding="utf-8")
     tree = {
         "format_version": 1,
         "name": "t",
         "unlabelled": 255,
         "nodes": [{"name": str(v), "value": v} for v in range(3)],
     }
-    (folder / "label_tree.json").write_text(json.dumps(tree))
+    (folder / "label_tree.json").write_text(json.dumps(tree), encoding="utf-8")
     out = tmp_path / "out"
     assert main(["import", "decathlon", str(folder / "list.json"), "--out", str(out)]) == 0
     (case,) = Dataset.open(out).cases()
     assert (case.id, case.split, case.group) == ("x", "validation", "anna")
-    assert json.loads((out / "import-report.json").read_text())["counts"]["refused"] == 1
+    assert json.loads((out / "import-report.json").read_text(encoding="utf-8"))["counts"]["refused"] == 1
 
 
 def test_a_dataset_folder_needs_no_import(tmp_path: Path) -> None:

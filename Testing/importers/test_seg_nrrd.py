@@ -135,7 +135,7 @@ def test_cropped_and_shifted_segmentations_find_their_place(tmp_path: Path) -> N
     expected[2, 3:5, 1] = 1
     np.testing.assert_array_equal(array, expected)
     np.testing.assert_array_equal(read_volume(out / "images/scan_image.nii.gz").array, picture(1))
-    assert "--complete" in (out / "import-report.txt").read_text()
+    assert "--complete" in (out / "import-report.txt").read_text(encoding="utf-8")
     assert main([*command, "--complete"]) == 0
     np.testing.assert_array_equal(read_volume(out / "labels/scan.nii.gz").array, np.where(expected == 255, 0, expected))
 
@@ -160,7 +160,7 @@ def test_names_make_a_flat_tree_and_channels_are_found(tmp_path: Path) -> None:
     assert (bert[LEFT] == 2).all()
     assert bert[4, 0, 0] == 1
     np.testing.assert_array_equal(read_volume(out / "images/doris_FLAIR.nii.gz").array, picture(4))
-    report = json.loads((out / "import-report.json").read_text())
+    report = json.loads((out / "import-report.json").read_text(encoding="utf-8"))
     assert "no image of the channel 'T1'" in next(r["reason"] for r in report["cases"] if r["name"] == "carl")
 
 

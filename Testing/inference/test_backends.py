@@ -65,7 +65,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch, found: dict[str, float]) -> list[st
 
 def test_what_was_measured_is_remembered(model: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, _ = ways(model).best(SHAPE, LEAST_TILES, CPU)
-    (found,) = json.loads((home / "backends.json").read_text()).values()
+    (found,) = json.loads((home / "backends.json").read_text(encoding="utf-8")).values()
     assert set(found) >= {CHANNELS_FIRST, CHANNELS_LAST}
     measured = seconds(monkeypatch, {CHANNELS_FIRST: 0.1, CHANNELS_LAST: 0.1, OPENVINO: math.inf})
     assert ways(model).best(SHAPE, LEAST_TILES, CPU)[0] == name
@@ -98,7 +98,7 @@ def test_getting_ready_has_to_be_worth_it(model: Any, home: Path, monkeypatch: p
     monkeypatch.setattr(openvino_forward, "is_installed", lambda: True)
     found = {CHANNELS_FIRST: 0.1, CHANNELS_LAST: 0.1, OPENVINO: 0.05, "openvino ready": 2.5}
     home.mkdir()
-    (home / "backends.json").write_text(json.dumps({backends._key(model, SHAPE, CPU): found}))
+    (home / "backends.json").write_text(json.dumps({backends._key(model, SHAPE, CPU): found}), encoding="utf-8")
     monkeypatch.setattr(openvino_forward, "OpenVinoForward", lambda *_arguments: "ready")
     worker = ways(model)
     worker.settle()  # nothing is known yet
@@ -118,7 +118,7 @@ def test_getting_ready_unasked_never_fails(model: Any, home: Path, monkeypatch: 
     monkeypatch.setattr(openvino_forward, "OpenVinoForward", broken)
     home.mkdir()
     found = {CHANNELS_FIRST: 0.1, CHANNELS_LAST: 0.1, OPENVINO: 0.05, "openvino ready": 2.5}
-    (home / "backends.json").write_text(json.dumps({backends._key(model, SHAPE, CPU): found}))
+    (home / "backends.json").write_text(json.dumps({backends._key(model, SHAPE, CPU): found}), encoding="utf-8")
     worker = ways(model)
     worker.best(SHAPE, 20, CPU)
     worker.settle()
@@ -171,23 +171,25 @@ def test_what_is_not_to_be_had_here_is_refused(model: Any, monkeypatch: pytest.M
 @pytest.mark.parametrize("text", ["", "[]", "{broken", '{"a": 3}'])
 def test_a_broken_memory_is_no_obstacle(model: Any, home: Path, text: str) -> None:
     home.mkdir()
-    (home / "backends.json").write_text(text)
+    (home / "backends.json").write_text(text, encoding="utf-8")
     ways(model).best(SHAPE, LEAST_TILES, CPU)
-    assert any(isinstance(found, dict) for found in json.loads((home / "backends.json").read_text()).values())
+    assert any(
+        isinstance(found, dict) for found in json.loads((home / "backends.json").read_text(encoding="utf-8")).values()
+    )
 
 
 def test_a_damaged_entry_is_measured_again(model: Any, home: Path) -> None:
     home.mkdir()
     key = backends._key(model, SHAPE, CPU)
-    (home / "backends.json").write_text(json.dumps({key: {CHANNELS_FIRST: "fast"}}))
+    (home / "backends.json").write_text(json.dumps({key: {CHANNELS_FIRST: "fast"}}), encoding="utf-8")
     ways(model).best(SHAPE, LEAST_TILES, CPU)
-    assert isinstance(json.loads((home / "backends.json").read_text())[key][CHANNELS_FIRST], float)
+    assert isinstance(json.loads((home / "backends.json").read_text(encoding="utf-8"))[key][CHANNELS_FIRST], float)
 
 
 def test_a_home_that_cannot_be_written_to_is_no_obstacle(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("HIERSEG_HOME", str(tmp_path / "file"))
     assert ways(model).best(SHAPE, LEAST_TILES, CPU)[0] in (CHANNELS_FIRST, CHANNELS_LAST)
 

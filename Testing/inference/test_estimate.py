@@ -162,9 +162,9 @@ def test_a_container_may_leave_less_than_the_computer_has(tmp_path: Path, monkey
     group = tmp_path / "service"
     group.mkdir()
     for folder, limit in ((group, "max"), (tmp_path, "5000000")):
-        (folder / "memory.max").write_text(f"{limit}\n")
-        (folder / "memory.current").write_text("4000000\n")
-        (folder / "memory.stat").write_text("anon 3000000\ninactive_file 1000000\n")
+        (folder / "memory.max").write_text(f"{limit}\n", encoding="utf-8")
+        (folder / "memory.current").write_text("4000000\n", encoding="utf-8")
+        (folder / "memory.stat").write_text("anon 3000000\ninactive_file 1000000\n", encoding="utf-8")
     assert memory._left(group, "memory.max", "memory.current", "inactive_file") is None
     assert memory._left(tmp_path, "memory.max", "memory.current", "inactive_file") == 2_000_000
     free = memory.free_memory()

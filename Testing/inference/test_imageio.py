@@ -212,7 +212,7 @@ def test_slices_thinner_than_their_distance_are_said(tmp_path: Path) -> None:
 
 
 def test_folder_without_dicom(tmp_path: Path) -> None:
-    (tmp_path / "readme.txt").write_text("nothing here")
+    (tmp_path / "readme.txt").write_text("nothing here", encoding="utf-8")
     with pytest.raises(ImageError, match="no DICOM series"):
         read_volume(tmp_path)
 
@@ -255,7 +255,7 @@ def _singular(path: Path) -> None:
 BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "missing": ("a.nii.gz", lambda path: None, "no such file"),
     "empty": ("a.nii.gz", lambda path: path.write_bytes(b""), "empty"),
-    "text": ("a.nii.gz", lambda path: path.write_text("hello"), "damaged"),
+    "text": ("a.nii.gz", lambda path: path.write_text("hello", encoding="utf-8"), "damaged"),
     "text in gzip": ("a.nii.gz", lambda path: path.write_bytes(gzip.compress(b"hello" * 99)), "damaged"),
     "cut .nii.gz": ("a.nii.gz", lambda path: _cut(path, _noise, 0.6), "damaged"),
     "cut .nii": ("a.nii", lambda path: _cut(path, _noise, 0.6), "damaged"),

@@ -40,7 +40,7 @@ def admit(bundle: Bundle, relative: str) -> None:
     path = bundle.folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["files"][relative] = hashlib.sha256((bundle.folder / relative).read_bytes()).hexdigest()
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def test_what_was_written_is_read(bundle: Bundle, tree: LabelTree) -> None:
@@ -124,7 +124,7 @@ def test_a_missing_file_is_named(bundle: Bundle, relative: str) -> None:
 
 
 def test_a_file_beside_the_manifest_is_refused(bundle: Bundle) -> None:
-    (bundle.folder / "docs" / "more.md").write_text("hello")
+    (bundle.folder / "docs" / "more.md").write_text("hello", encoding="utf-8")
     with pytest.raises(BundleError, match=r"more\.md.*not in manifest"):
         Bundle.open(bundle.folder)
 
@@ -163,7 +163,7 @@ def test_a_torch_archive_with_an_innocent_name_is_refused(bundle: Bundle) -> Non
 
 def test_scripts_are_refused(bundle: Bundle) -> None:
     (bundle.folder / "scripts").mkdir()
-    (bundle.folder / "scripts" / "run.py").write_text("print('hello')")
+    (bundle.folder / "scripts" / "run.py").write_text("print('hello')", encoding="utf-8")
     admit(bundle, "scripts/run.py")
     with pytest.raises(BundleError, match=r"run\.py: '\.py' is not a kind of file"):
         Bundle.open(bundle.folder)
@@ -173,7 +173,7 @@ def test_scripts_are_refused(bundle: Bundle) -> None:
 def test_links_are_refused(bundle: Bundle, tmp_path: Path, what: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "LICENSE").write_text("x")
+    (outside / "LICENSE").write_text("x", encoding="utf-8")
     if what == "file":
         (bundle.folder / "LICENSE").unlink()
         (bundle.folder / "LICENSE").symlink_to(outside / "LICENSE")
@@ -188,7 +188,7 @@ def test_a_manifest_that_points_outside_is_refused(bundle: Bundle, relative: str
     path = bundle.folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["files"][relative] = "0" * 64
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(BundleError, match="not a path inside"):
         Bundle.open(bundle.folder)
 
@@ -196,7 +196,7 @@ def test_a_manifest_that_points_outside_is_refused(bundle: Bundle, relative: str
 @pytest.mark.parametrize("relative", ["manifest.json", "configs/hierseg.json", "configs/label_tree.json"])
 def test_another_format_version_is_refused(bundle: Bundle, relative: str) -> None:
     path = bundle.folder / relative
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "format_version": 2}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "format_version": 2}), encoding="utf-8")
     if relative != "manifest.json":
         admit(bundle, relative)
     with pytest.raises(BundleError, match="format_version") as caught:
@@ -281,7 +281,7 @@ def test_weights_that_fail_leave_the_old_bundle(bundle: Bundle) -> None:
 
 
 def test_writing_again_replaces(bundle: Bundle) -> None:
-    (bundle.folder / "docs" / "old.md").write_text("stale")
+    (bundle.folder / "docs" / "old.md").write_text("stale", encoding="utf-8")
     again = write_again(bundle)
     assert again.card == "# another\n"
     assert not (bundle.folder / "docs" / "old.md").exists()
@@ -291,7 +291,7 @@ def test_writing_again_replaces(bundle: Bundle) -> None:
 def test_a_folder_that_is_no_bundle_is_not_replaced(bundle: Bundle, tmp_path: Path, tree: LabelTree) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    (home / "thesis.txt").write_text("three years")
+    (home / "thesis.txt").write_text("three years", encoding="utf-8")
     with pytest.raises(BundleError, match="not a bundle"):
         write_bundle(
             home, config=CONFIG, metadata={}, tree=tree, write_weights=empty_weights, card="", license_text="x"
@@ -306,7 +306,7 @@ def test_a_replacement_killed_between_its_two_steps_is_undone(bundle: Bundle) ->
 
 def test_opening_runs_nothing_of_a_hostile_inference_config(bundle: Bundle, tmp_path: Path) -> None:
     path = bundle.folder / "configs" / "inference.json"
-    path.write_text(json.dumps({"imports": [f"$open({str(tmp_path / 'owned')!r}, 'w')"]}))
+    path.write_text(json.dumps({"imports": [f"$open({str(tmp_path / 'owned')!r}, 'w')"]}), encoding="utf-8")
     admit(bundle, "configs/inference.json")
     Bundle.open(bundle.folder)
     assert not (tmp_path / "owned").exists()

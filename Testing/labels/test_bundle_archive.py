@@ -93,7 +93,7 @@ def test_damaged_archives_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     flipped = bytearray(content)
     flipped[content.index(b"Apache") if b"Apache" in content else 120] ^= 0xFF
     (tmp_path / "flipped.zip").write_bytes(bytes(flipped))
-    (tmp_path / "text.zip").write_text("hello")
+    (tmp_path / "text.zip").write_text("hello", encoding="utf-8")
     for name in ("short.zip", "flipped.zip", "text.zip", "none.zip"):
         with pytest.raises(BundleError, match=name):
             import_bundle(tmp_path / name, tmp_path / "models")

@@ -95,7 +95,7 @@ def test_label_tree(content: Any) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_dataset(tmp_path: Path, content: Any) -> None:
     LabelTree.from_dict(TREE).save(tmp_path / "label_tree.json")
-    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     try:
         dataset = Dataset.open(tmp_path)
     except HiersegError as error:
@@ -128,7 +128,7 @@ def test_bundle_metadata(content: Any) -> None:
 @given(damaged(NNUNET))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nnunet_labels(tmp_path: Path, content: Any) -> None:
-    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     try:
         read_label_tree(tmp_path / "dataset.json")
     except HiersegError as error:
@@ -138,7 +138,7 @@ def test_nnunet_labels(tmp_path: Path, content: Any) -> None:
 @given(st.text(alphabet="ab,=01 \n#\t\"'", max_size=40))
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lists_of_labels(tmp_path: Path, text: str) -> None:
-    (tmp_path / "labels.txt").write_text(text)
+    (tmp_path / "labels.txt").write_text(text, encoding="utf-8")
     try:
         read_label_tree(tmp_path / "labels.txt")
     except HiersegError as error:
@@ -148,7 +148,7 @@ def test_lists_of_labels(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"nodes":' * 50_000, "1e999", "nul", "\x00"])
 def test_hostile_json(tmp_path: Path, text: str) -> None:
     for name in ("label_tree.json", "dataset.json"):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(HiersegError):
         LabelTree.load(tmp_path / "label_tree.json")
     with pytest.raises(HiersegError):

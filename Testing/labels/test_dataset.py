@@ -28,7 +28,7 @@ def edit(dataset: Dataset, **changes: Any) -> None:
     path = dataset.folder / "dataset.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content["training"][0].update(changes)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_a_saved_case_is_read_back_by_another(dataset: Dataset) -> None:
@@ -80,7 +80,7 @@ def test_keys_of_other_programs_are_kept(dataset: Dataset) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     content["licence"] = "CC-BY"
     content["training"][0]["fold"] = 3
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     save(dataset, "b")
     save(dataset, "a", "2")
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def test_meets_its_schema_as_does_the_example_of_the_page(dataset: Dataset, tmp_
     assert list(schema.iter_errors(example)) == []
     (tmp_path / "page").mkdir()
     dataset.tree.save(tmp_path / "page" / "label_tree.json")
-    (tmp_path / "page" / "dataset.json").write_text(json.dumps(example))
+    (tmp_path / "page" / "dataset.json").write_text(json.dumps(example), encoding="utf-8")
     assert Dataset.open(tmp_path / "page").cases()[0].group == "patient-17"
 
 
@@ -163,7 +163,7 @@ def test_a_wrong_case_is_named(dataset: Dataset, changes: dict[str, Any], said: 
 )
 def test_a_wrong_head_is_named(dataset: Dataset, changes: dict[str, Any], said: str) -> None:
     path = dataset.folder / "dataset.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
     with pytest.raises(DatasetError) as caught:
         Dataset.open(dataset.folder)
     assert said in caught.value.sentence
@@ -174,7 +174,7 @@ def test_a_case_listed_twice_is_named(dataset: Dataset) -> None:
     path = dataset.folder / "dataset.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content["test"] = content["training"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DatasetError, match="'a' is listed twice"):
         Dataset.open(dataset.folder)
 
@@ -335,10 +335,10 @@ def test_readers_keep_writers_out(dataset: Dataset) -> None:
 
 def test_a_journal_that_names_files_outside_is_not_followed(dataset: Dataset, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
-    victim.write_text("precious")
+    victim.write_text("precious", encoding="utf-8")
     journal = dataset.folder / ".journal.json"
     for content in ({"moves": [], "deletes": ["../victim"]}, {"moves": [["dataset.json", "x"]], "deletes": []}):
-        journal.write_text(json.dumps(content))
+        journal.write_text(json.dumps(content), encoding="utf-8")
         with pytest.raises(DatasetError, match="journal"):
             Dataset.open(dataset.folder)
     assert victim.read_text(encoding="utf-8") == "precious"

@@ -75,7 +75,7 @@ def test_in_an_installed_wheel(tmp_path: Path) -> None:
     # The wheel must carry bundles, whichever are shipped at the moment.
     for kind in ("Models", "Terminologies"):
         (checkout / "Resources" / kind / "probe").mkdir(parents=True)
-        (checkout / "Resources" / kind / "probe" / "LICENSE").write_text("x")
+        (checkout / "Resources" / kind / "probe" / "LICENSE").write_text("x", encoding="utf-8")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr

@@ -51,7 +51,7 @@ def trained(spectra: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the spectral data by the public command."""
     folder = tmp_path_factory.mktemp("spectral-run")
     settings = folder / "settings.yaml"
-    settings.write_text(json.dumps(SPECTRAL))
+    settings.write_text(json.dumps(SPECTRAL), encoding="utf-8")
     words = ["train", str(spectra.folder), "--out", str(folder / "run"), "--config", str(settings), "--quiet"]
     assert main([*words, "--device", "cpu", "--threads", "1"]) == 0
     return folder / "run"
@@ -184,7 +184,7 @@ def test_every_class_is_hidden_in_turn_and_what_is_done_is_not_done_again(
     spectra: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = tmp_path / "settings.yaml"
-    settings.write_text(json.dumps({**SPECTRAL, "iterations": 2}))
+    settings.write_text(json.dumps({**SPECTRAL, "iterations": 2}), encoding="utf-8")
     words = [
         "train",
         str(spectra.folder),

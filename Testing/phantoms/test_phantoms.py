@@ -229,7 +229,7 @@ def test_wrong_requests_are_refused(change: dict, part: str, tmp_path: Path) -> 
 
 
 def test_a_full_folder_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("keep")
+    (tmp_path / "mine.txt").write_text("keep", encoding="utf-8")
     with pytest.raises(DatasetError, match="new or empty"):
         make_phantom(Request("brain", cases=1, size=16), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -52,7 +52,7 @@ def pretend_venv(checkout: Path) -> Path:
     log = checkout.parent / "pip.log"
     (checkout / ".venv/bin").mkdir(parents=True)
     python = checkout / ".venv/bin/python"
-    python.write_text(PRETENDER.format(log=log, python=sys.executable))
+    python.write_text(PRETENDER.format(log=log, python=sys.executable), encoding="utf-8")
     python.chmod(0o755)
     return log
 
@@ -87,18 +87,18 @@ def test_a_failed_install_is_tried_again(checkout: Path) -> None:
     log = pretend_venv(checkout)
     python = checkout / ".venv/bin/python"
     good = python.read_text(encoding="utf-8")
-    python.write_text(good.replace("exit 0", '[ "$3" = install ] && exit 1; exit 0'))
+    python.write_text(good.replace("exit 0", '[ "$3" = install ] && exit 1; exit 0'), encoding="utf-8")
     failed = set_up(checkout)
     assert failed.returncode == 2
     assert "could not be installed" in failed.stderr
-    python.write_text(good)
+    python.write_text(good, encoding="utf-8")
     assert set_up(checkout).returncode == 0
     assert len(installs(log)) == 2
 
 
 def test_a_python_that_is_too_old_is_one_sentence(checkout: Path) -> None:
     old = checkout / "old-python"
-    old.write_text("#!/bin/sh\nexit 1\n")
+    old.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     old.chmod(0o755)
     done = set_up(checkout, PYTHON=str(old))
     assert done.returncode == 2
@@ -118,7 +118,7 @@ def test_a_tried_python_is_preferred_to_a_newer_one(checkout: Path) -> None:
             f'[ "$1" = --version ] && {{ echo "Python {version}"; exit 0; }}\n'
             f'shift\nexec "{sys.executable}" -c "import sys; sys.version_info = ({major}, {minor}); $1"\n'
         )
-        (programs / name).write_text(script)
+        (programs / name).write_text(script, encoding="utf-8")
         (programs / name).chmod(0o755)
     set_up(checkout, PATH=f"{programs}:/usr/bin:/bin")
     asked = (checkout.parent / "asked.log").read_text(encoding="utf-8")
@@ -128,7 +128,7 @@ def test_a_tried_python_is_preferred_to_a_newer_one(checkout: Path) -> None:
 
 def test_a_folder_of_the_users_is_left_alone(checkout: Path) -> None:
     (checkout / ".venv").mkdir()
-    (checkout / ".venv/thesis.txt").write_text("keep")
+    (checkout / ".venv/thesis.txt").write_text("keep", encoding="utf-8")
     done = set_up(checkout)
     assert done.returncode == 2
     assert "remove it, or choose another folder" in done.stderr
@@ -157,7 +157,9 @@ def test_a_long_list_of_libraries_is_read_to_its_end(checkout: Path, tmp_path: P
     tools = tmp_path / "tools"
     tools.mkdir()
     ldconfig = tools / "ldconfig"
-    ldconfig.write_text("#!/bin/sh\necho '  libstdc++.so.6 (libc6,x86-64) => /lib/libstdc++.so.6'\nseq 200000\n")
+    ldconfig.write_text(
+        "#!/bin/sh\necho '  libstdc++.so.6 (libc6,x86-64) => /lib/libstdc++.so.6'\nseq 200000\n", encoding="utf-8"
+    )
     ldconfig.chmod(0o755)
     done = set_up(checkout, PATH=f"{tools}:{os.environ['PATH']}")
     assert done.returncode == 0, done.stderr

@@ -35,9 +35,11 @@ def test_expected_failure():
 @pytest.mark.parametrize(("ci", "failed"), [("true", 2), ("", 0)])
 def test_skips_fail_in_ci_only(ci: str, failed: int, tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "Testing/conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "test_suite.py").write_text(SUITE)
-    (tmp_path / "test_absent.py").write_text("import pytest\n\npytest.importorskip('no_such_package')\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    may_skip(reason): allowed\n")
+    (tmp_path / "test_suite.py").write_text(SUITE, encoding="utf-8")
+    (tmp_path / "test_absent.py").write_text(
+        "import pytest\n\npytest.importorskip('no_such_package')\n", encoding="utf-8"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    may_skip(reason): allowed\n", encoding="utf-8")
     done = subprocess.run(
         [
             sys.executable,

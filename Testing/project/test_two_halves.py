@@ -91,8 +91,8 @@ def test_the_walk_sees_every_way_to_import(tmp_path: Path, monkeypatch: pytest.M
         "try:\n    import torch\nexcept ImportError:\n    pass",
     ]
     for index, text in enumerate(lines):
-        (folder / f"m{index}.py").write_text(text)
-    (folder / "clean.py").write_text("import torchlight\n'import torch'\n")
+        (folder / f"m{index}.py").write_text(text, encoding="utf-8")
+    (folder / "clean.py").write_text("import torchlight\n'import torch'\n", encoding="utf-8")
     assert len(crossings(folder, {"torch"})) == len(lines)
 
 

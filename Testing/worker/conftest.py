@@ -104,7 +104,7 @@ class Peer:
         return self.messages
 
     def log(self) -> str:
-        return self.stderr.read_text(errors="replace")
+        return self.stderr.read_text(errors="replace", encoding="utf-8")
 
     def seconds_to_end(self, limit: float = 100.0) -> float:
         """How long the process lives on from now."""

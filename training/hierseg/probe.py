@@ -61,7 +61,15 @@ def graphics_cards() -> list[dict[str, Any]]:
         return []
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=15, check=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            query,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=15,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     cards = []

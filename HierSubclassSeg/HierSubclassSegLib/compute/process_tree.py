@@ -51,7 +51,9 @@ def _parents() -> dict[int, int]:
             if entry.name.isdigit():
                 with contextlib.suppress(OSError, IndexError, ValueError):
                     # The name before these fields may hold spaces and parentheses.
-                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    parents[int(entry.name)] = int(
+                        (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+                    )
     elif os.name == "posix":
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
         for line in listed.splitlines():

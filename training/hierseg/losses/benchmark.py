@@ -134,7 +134,9 @@ def measure_one(name: str, size: int, leaves: int, device: str, seed: int) -> di
 def _in_a_process(name: str, size: int, leaves: int, device: str, seed: int) -> dict[str, Any]:
     words = [json.dumps(value) for value in (name, size, leaves, device, seed)]
     code = "import json, sys; from hierseg.losses.benchmark import measure_one; print(json.dumps(measure_one(*map(json.loads, sys.argv[1:]))))"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["killed: the memory is too small"]
         raise ConfigError(

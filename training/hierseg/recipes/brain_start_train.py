@@ -155,7 +155,7 @@ def train(
         if iteration % 10 == 0:
             rate = (time.monotonic() - began) / (iteration - start)
             line = f"iteration {iteration}/{iterations}  loss {mean:.3f}  {rate:.2f} s each  {rate * (iterations - iteration) / 60:.0f} min left\n"
-            with (out / "log.txt").open("a") as log:
+            with (out / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(line)
         if iteration % SAVE_EVERY == 0 or iteration == iterations:
             parts = {"model": model, "average_model": average, "optimizer": optimizer, "schedule": schedule}

