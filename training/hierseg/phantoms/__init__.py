@@ -6,5 +6,9 @@ same command gives the same bytes on every run.  Truth is exact and difficulty i
 superclass overlap in intensity, so that a model has to learn where things lie and what shape they have.
 
 ``shapes`` has the geometry, ``contrast`` turns label maps into images, ``writing`` makes dataset folders and the
-published layouts from them.
+published layouts from them, ``content`` tells whether two such folders say the same.
 """
+
+from hierseg.phantoms.content import content_hash
+
+__all__ = ["content_hash"]
