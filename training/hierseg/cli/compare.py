@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hierseg.errors import ConfigError
 
+_ENDINGS = (".html", ".md", ".csv", ".json")
+
 if TYPE_CHECKING:
     from hierseg.data.heldout import HeldSlices
     from hierseg.dataset import Case, Dataset
@@ -30,14 +32,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--scores",
         nargs="+",
-        metavar="NAME=FILE[,FILE]",
-        help="scores of two or more models instead of bundles, the baseline first; several files (seeds) are averaged case by case",
+        metavar="NAME[@N]=FILE[,FILE]",
+        help="scores of two or more models instead of bundles, the baseline first; several files (seeds) are averaged case by case; "
+        "NAME@N says that N training cases had subclass labels, which the page of --out draws as a curve for each NAME",
     )
     parser.add_argument(
         "--metric", default="dice", help="of --scores: dice (default), hausdorff95, surface_distance, surface_dice, ..."
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="of --scores: write the table there, as .md, .csv or .json"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="of --scores: write there, as .html (with plots), .md, .csv or .json; into a folder, all four",
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
@@ -92,7 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _compare_scores(arguments: argparse.Namespace) -> int:
     from hierseg.atomic import write_text
-    from hierseg.evaluation.significance import compare_scores, to_csv, to_markdown
+    from hierseg.evaluation.html.reports import comparison_page
+    from hierseg.evaluation.significance import compare_models, read_models, to_csv, to_markdown
 
     if arguments.before is not None:
         raise ConfigError("bundles and --scores were given; compare either of them.")
@@ -102,20 +109,40 @@ def _compare_scores(arguments: argparse.Namespace) -> int:
         if not sign or not name or name in files:
             raise ConfigError(f"--scores has {given!r}; give NAME=FILE with a name of its own for each model.")
         files[name] = [Path(path) for path in paths.split(",") if path]
-    ending = arguments.out.suffix.lower() if arguments.out else ".md"
-    if ending not in (".md", ".csv", ".json"):
-        raise ConfigError(f"--out is {arguments.out}; give a file that ends in .md, .csv or .json.")
-    rows = compare_scores(files, arguments.metric)
-    as_json = json.dumps({"metric": arguments.metric, "rows": [row.to_dict() for row in rows]}, ensure_ascii=False)
-    if arguments.out is not None:
+    fine = {name: found for name in files if (found := _fine(name)) is not None}
+    out: Path | None = arguments.out
+    if out is not None and out.suffix and out.suffix.lower() not in _ENDINGS:
+        raise ConfigError(f"--out is {out}; give a folder, or a file that ends in {', '.join(_ENDINGS)}.")
+    metric = arguments.metric
+    contents = read_models(files)
+    rows = compare_models(contents, metric)
+    as_json = json.dumps({"metric": metric, "rows": [row.to_dict() for row in rows]}, ensure_ascii=False)
+    if out is not None:
         texts = {
-            ".md": lambda: to_markdown(rows, arguments.metric),
+            ".html": lambda: comparison_page(contents, rows, metric, fine),
+            ".md": lambda: to_markdown(rows, metric),
             ".csv": lambda: to_csv(rows),
             ".json": lambda: as_json,
         }
-        write_text(arguments.out, texts[ending]())
-    print(as_json if arguments.json else to_markdown(rows, arguments.metric), end="" if not arguments.json else "\n")
+        for ending in [out.suffix.lower()] if out.suffix else _ENDINGS:
+            write_text(out if out.suffix else out / f"comparison{ending}", texts[ending]())
+    print(as_json if arguments.json else to_markdown(rows, metric), end="" if not arguments.json else "\n")
+    if out is not None and not arguments.json:
+        print(f"\nWritten: {out if out.suffix else out / 'comparison.html'}")
     return 0
+
+
+def _fine(name: str) -> tuple[str, float] | None:
+    """Method and number of a NAME@N; None for a name without a number."""
+    method, sign, number = name.rpartition("@")
+    if not sign:
+        return None
+    try:
+        return method, float(int(number))
+    except ValueError as error:
+        raise ConfigError(
+            f"--scores has the name '{name}'; after the @ comes the number of training cases with subclass labels."
+        ) from error
 
 
 def _chosen(dataset: Dataset, arguments: argparse.Namespace) -> tuple[list[Case], dict[str, HeldSlices]]:

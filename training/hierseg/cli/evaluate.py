@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hierseg.errors import ConfigError, ImageError
 from hierseg.labeltree import LabelTree
 
 if TYPE_CHECKING:
     from hierseg.evaluation.report import Evaluation
+    from hierseg.imageio import Volume
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 _PREDICTION_MARK = "_labels"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """The files of a case; ``image`` for the pictures, where a dataset folder has one."""
+
+    name: str
+    prediction: Path
+    reference: Path
+    image: Path | None = None
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,7 +52,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--tree", help="label_tree.json, or the name of a shipped tree; not needed for a dataset folder"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write all scores there: scores.md, scores.csv and scores.json"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write all scores there: report.html with plots and the worst cases, scores.md, scores.csv and scores.json",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=6,
+        metavar="N",
+        help="with --out: how many of the worst cases the page shows (default: 6; 0 for none)",
     )
     parser.add_argument(
         "--tolerance",
@@ -53,13 +78,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from hierseg.evaluation.metrics import mean_score
+    from hierseg.evaluation.report import PAGE_NAME
 
     if not arguments.tolerance >= 0:
         raise ConfigError(f"--tolerance is {arguments.tolerance:g}; give a number of mm, 0 or more.")
-    tree, pairs = _pairs(arguments.prediction, arguments.reference, arguments.tree)
-    found = _scored(tree, pairs, arguments)
+    if arguments.pictures < 0:
+        raise ConfigError(f"--pictures is {arguments.pictures}; give 0 or more.")
+    tree, cases = _cases(arguments.prediction, arguments.reference, arguments.tree)
+    found = _scored(tree, cases, arguments)
     if arguments.out is not None:
-        found.save(arguments.out)
+        _save(found, cases, arguments)
     scores = {name: {node: values.dice for node, values in case.nodes.items()} for name, case in found.cases.items()}
     means = {
         node.name: mean_score({case: row[node.name] for case, row in scores.items()}, scores) for node in tree.nodes
@@ -75,24 +103,20 @@ def run(arguments: argparse.Namespace) -> int:
         shown = "not in the reference" if mean is None else f"{mean:.3f}  ({count} case{'' if count == 1 else 's'})"
         print(f"{'  ' * (node.depth - 1) + node.name:<{width}}  {shown}")
     if arguments.out is not None:
-        print(f"All scores: {arguments.out / 'scores.md'}")
+        print(f"All scores, with plots: {arguments.out / PAGE_NAME}")
     return 0
 
 
-def _scored(tree: LabelTree, pairs: list[tuple[str, Path, Path]], arguments: argparse.Namespace) -> Evaluation:
-    import numpy as np
+def _scored(tree: LabelTree, cases: Sequence[_Case], arguments: argparse.Namespace) -> Evaluation:
     from tqdm import tqdm
 
     from hierseg.evaluation.case_scores import score_case
     from hierseg.evaluation.report import Evaluation
-    from hierseg.imageio import read_label
 
-    cases = {}
-    for case, predicted, reference in tqdm(pairs, unit="case", desc="evaluate", disable=arguments.out is None):
-        found, truth = read_label(predicted, tree), read_label(reference, tree)
-        if found.array.shape != truth.array.shape or not np.allclose(found.affine, truth.affine, atol=1e-2):
-            raise ImageError(f"{predicted}: lies on another grid than {reference}; compare maps on the same grid.")
-        cases[case] = score_case(
+    scores = {}
+    for case in tqdm(cases, unit="case", desc="evaluate", disable=arguments.out is None):
+        found, truth = _read(case, tree)
+        scores[case.name] = score_case(
             np.asarray(found.array),
             np.asarray(truth.array),
             tree,
@@ -100,11 +124,49 @@ def _scored(tree: LabelTree, pairs: list[tuple[str, Path, Path]], arguments: arg
             tolerance=arguments.tolerance,
             surfaces=arguments.out is not None,
         )
-    return Evaluation(tree, cases, arguments.tolerance)
+    return Evaluation(tree, scores, arguments.tolerance)
 
 
-def _pairs(prediction: Path, reference: Path, tree_name: str | None) -> tuple[LabelTree, list[tuple[str, Path, Path]]]:
-    """The label tree, and (case, prediction, reference) of every case."""
+def _read(case: _Case, tree: LabelTree) -> tuple[Volume, Volume]:
+    """Prediction and reference, on one grid."""
+    from hierseg.imageio import read_label
+
+    found, truth = read_label(case.prediction, tree), read_label(case.reference, tree)
+    if found.array.shape != truth.array.shape or not np.allclose(found.affine, truth.affine, atol=1e-2):
+        raise ImageError(
+            f"{case.prediction}: lies on another grid than {case.reference}; compare maps on the same grid."
+        )
+    return found, truth
+
+
+def _save(found: Evaluation, cases: Sequence[_Case], arguments: argparse.Namespace) -> None:
+    """All forms of the scores; the page with the worst cases."""
+    from hierseg.atomic import write_text
+    from hierseg.evaluation.html.reports import evaluation_page
+    from hierseg.evaluation.report import PAGE_NAME
+    from hierseg.evaluation.worst import picture, worst_cases
+    from hierseg.imageio import read_volume
+
+    found.save(arguments.out)
+    shown = []
+    by_name = {case.name: case for case in cases}
+    for name in worst_cases(found.cases, found.tree, arguments.pictures):
+        prediction, reference = _read(by_name[name], found.tree)
+        image = None
+        path = by_name[name].image
+        if path is not None:
+            volume = read_volume(path)
+            if volume.array.shape == reference.array.shape:
+                image = np.asarray(volume.array)
+        labels, truth = np.asarray(prediction.array), np.asarray(reference.array)
+        one = picture(name, labels, truth, found.tree, reference.affine, image)
+        if one is not None:
+            shown.append(one)
+    write_text(arguments.out / PAGE_NAME, evaluation_page(found, shown, f"Scores of {arguments.prediction.name}"))
+
+
+def _cases(prediction: Path, reference: Path, tree_name: str | None) -> tuple[LabelTree, list[_Case]]:
+    """The label tree, and every case of which both maps are there."""
     from hierseg import resources
     from hierseg.dataset import Dataset
 
@@ -125,18 +187,20 @@ def _pairs(prediction: Path, reference: Path, tree_name: str | None) -> tuple[La
             raise ImageError(
                 f"{prediction}: a folder cannot be compared with one file, {reference}; give two files or two folders."
             )
-        return tree, [(_stem(prediction), prediction, reference)]
+        return tree, [_Case(_stem(prediction), prediction, reference)]
+    images: dict[str, Path] = {}
     if dataset is not None:
         known = {case.id: stored for case in dataset.cases() if (stored := dataset.label_path(case)) is not None}
+        images = {case.id: dataset.image_paths(case)[0] for case in dataset.cases() if case.id in known}
     else:
         known = {_stem(path): path for path in _maps(reference)}
     files = [prediction] if prediction.is_file() else _maps(prediction)
-    pairs = [(_stem(path), path, known[_stem(path)]) for path in files if _stem(path) in known]
-    if not pairs:
+    cases = [_Case(name, path, known[name], images.get(name)) for path in files if (name := _stem(path)) in known]
+    if not cases:
         raise ImageError(
             f"{prediction}: none of the label maps here has the name of a reference in {reference}; name them <case>.nii.gz or <case>_labels.nii.gz."
         )
-    return tree, pairs
+    return tree, cases
 
 
 def _maps(folder: Path) -> list[Path]:

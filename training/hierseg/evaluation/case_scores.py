@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from hierseg.labeltree import LabelTree, Node
 
 DEFAULT_TOLERANCE = 2.0
 """mm within which two surfaces count as the same."""
+UNLABELLED = "unlabelled"
 SCORED, MISSED, INVENTED, ABSENT = "scored", "missed", "invented", "absent"
 METRICS = (
     "dice",
@@ -59,6 +60,21 @@ class NodeScores:
     predicted_ml: float | None = None
 
 
+class Mistake(NamedTuple):
+    """Voxels that are wrong in the same way.
+
+    Attributes:
+        reference, predicted: names of nodes; ``unlabelled`` for a prediction that is none.
+        distance: between the two in the tree, 0 to 1.
+        voxels: how many.
+    """
+
+    reference: str
+    predicted: str
+    distance: float
+    voxels: int
+
+
 @dataclass(frozen=True)
 class CaseScores:
     """A case.
@@ -69,12 +85,16 @@ class CaseScores:
             None if nothing is labelled.
         error_distance: the same over the wrong voxels alone: how bad the errors are; None if there is none.
         wrong: share of the labelled voxels that are wrong.
+        labelled: number of labelled voxels.
+        errors: what was taken for what, the most voxels first.
     """
 
     nodes: dict[str, NodeScores]
     tree_distance: float | None
     error_distance: float | None
     wrong: float | None
+    labelled: int = 0
+    errors: tuple[Mistake, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -135,7 +155,7 @@ def score_case(
             balanced_accuracy=overlap.balanced_accuracy,
             **measured,
         )
-    return CaseScores(nodes, *_tree_errors(table, tree))
+    return CaseScores(nodes, **_tree_errors(table, tree))
 
 
 def node_distances(tree: LabelTree) -> np.ndarray:
@@ -155,19 +175,38 @@ def node_distances(tree: LabelTree) -> np.ndarray:
     return result
 
 
-def _tree_errors(table: np.ndarray, tree: LabelTree) -> tuple[float | None, float | None, float | None]:
-    counts = table[:, :-1].astype(np.float64)
-    distance = node_distances(tree)
-    total = counts.sum()
-    if total == 0:
-        return None, None, None
+def wrong_pairs(tree: LabelTree) -> np.ndarray:
+    """Whether a prediction is wrong, bool ``(nodes + 1, nodes)``, in the order of :func:`node_distances`: it is neither the
+    reference's node nor below it.
+    """
     place = {node.name: index for index, node in enumerate(tree.nodes)}
-    right = np.zeros_like(counts, dtype=bool)
+    wrong = np.ones((len(tree.nodes) + 1, len(tree.nodes)), dtype=bool)
     for index, node in enumerate(tree.nodes):
-        right[[index, *(place[below.name] for below in tree.descendants(node))], index] = True
-    wrong = np.where(right, 0.0, counts)
-    cost = float((counts * distance).sum())
-    return cost / total, cost / float(wrong.sum()) if wrong.any() else None, float(wrong.sum()) / total
+        wrong[[index, *(place[below.name] for below in tree.descendants(node))], index] = False
+    return wrong
+
+
+def _tree_errors(table: np.ndarray, tree: LabelTree) -> dict[str, Any]:
+    """The fields of :class:`CaseScores` that are about the errors as a whole."""
+    counts = table[:, :-1]
+    total = int(counts.sum())
+    if total == 0:
+        return {"tree_distance": None, "error_distance": None, "wrong": None}
+    distance = node_distances(tree)
+    wrong = np.where(wrong_pairs(tree), counts, 0)
+    cost, number = float((counts * distance).sum()), int(wrong.sum())
+    names = [*(node.name for node in tree.nodes), UNLABELLED]
+    errors = [
+        Mistake(names[truth], names[found], round(float(distance[found, truth]), 6), int(wrong[found, truth]))
+        for found, truth in np.argwhere(wrong)
+    ]
+    return {
+        "tree_distance": cost / total,
+        "error_distance": cost / number if number else None,
+        "wrong": number / total,
+        "labelled": total,
+        "errors": tuple(sorted(errors, key=lambda one: -one.voxels)),
+    }
 
 
 def _state(overlap: Overlap) -> str:

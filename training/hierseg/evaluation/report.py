@@ -18,9 +18,10 @@ from hierseg.evaluation.statistics import Summary, summarize
 from hierseg.labeltree import LabelTree
 
 FORMAT = "hierseg-scores"
-JSON_NAME, CSV_NAME, MARKDOWN_NAME = "scores.json", "scores.csv", "scores.md"
+JSON_NAME, CSV_NAME, MARKDOWN_NAME, PAGE_NAME = "scores.json", "scores.csv", "scores.md", "report.html"
 _WHOLE = ("tree_distance", "error_distance", "wrong")
-_COLUMNS = {
+# metric → heading, factor and digits, in the order of the tables
+COLUMNS = {
     "dice": ("Dice %", 100.0, 1),
     "hausdorff95": ("HD95 mm", 1.0, 2),
     "surface_distance": ("mean surface distance mm", 1.0, 2),
@@ -29,6 +30,8 @@ _COLUMNS = {
     "sensitivity": ("sensitivity %", 100.0, 1),
     "balanced_accuracy": ("balanced accuracy %", 100.0, 1),
 }
+SHARES = tuple(metric for metric, (_, factor, _) in COLUMNS.items() if factor == 100 and metric != "volume_error")
+"""Metrics that go from 0 to 1, shown in percent."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,14 @@ class Evaluation:
     cases: Mapping[str, CaseScores]
     tolerance: float
 
+    def by_case(self, node: str, metric: str) -> dict[str, float]:
+        """A number of a node, by the cases that have it."""
+        found = {name: getattr(case.nodes[node], metric) for name, case in self.cases.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
     def values(self, node: str, metric: str) -> list[float]:
-        """A number of a node over the cases that have it."""
-        found = (getattr(case.nodes[node], metric) for case in self.cases.values())
-        return [value for value in found if value is not None]
+        """The same without the cases' names."""
+        return list(self.by_case(node, metric).values())
 
     def summary(self, node: str, metric: str) -> Summary | None:
         """Its mean, deviation and interval."""
@@ -57,6 +64,11 @@ class Evaluation:
     def states(self, node: str) -> Counter[str]:
         """In how many cases the node was scored, missed, invented or absent."""
         return Counter(case.nodes[node].state for case in self.cases.values())
+
+    def counts(self, node: str) -> list[str]:
+        """Cells of the tables: the cases that show the node, those where it was missed, and those where it was invented."""
+        states = self.states(node)
+        return [str(len(self.cases) - states[ABSENT] - states[INVENTED]), str(states[MISSED]), str(states[INVENTED])]
 
     def whole(self, name: str) -> Summary | None:
         """The tree distance of the errors, over cases."""
@@ -102,16 +114,13 @@ class Evaluation:
     def to_markdown(self) -> str:
         """A table of the nodes, then what the errors are like."""
         shown = [metric for metric in METRICS if any(self.values(node.name, metric) for node in self.tree.nodes)]
-        head = ["structure", "cases", "missed", "invented", *(_COLUMNS[metric][0] for metric in shown)]
+        head = ["structure", "cases", "missed", "invented", *(COLUMNS[metric][0] for metric in shown)]
         lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for node in self.tree.nodes:
-            states = self.states(node.name)
             cells = [
                 "&nbsp;" * 2 * (node.depth - 1) + node.name,
-                str(len(self.cases) - states[ABSENT] - states[INVENTED]),
-                str(states[MISSED]),
-                str(states[INVENTED]),
-                *(_cell(self.summary(node.name, metric), metric) for metric in shown),
+                *self.counts(node.name),
+                *(cell(self.summary(node.name, metric), metric) for metric in shown),
             ]
             lines.append("| " + " | ".join(cells) + " |")
         count = len(self.cases)
@@ -140,10 +149,11 @@ class Evaluation:
         write_text(folder / MARKDOWN_NAME, self.to_markdown())
 
 
-def _cell(summary: Summary | None, metric: str) -> str:
+def cell(summary: Summary | None, metric: str) -> str:
+    """Mean ± deviation [interval] of a metric, in the units and digits of its column."""
     if summary is None:
         return "–"
-    _, scale, digits = _COLUMNS[metric]
+    _, scale, digits = COLUMNS[metric]
     text = f"{scale * summary.mean:.{digits}f}"
     if summary.std is not None:
         text += f" ± {scale * summary.std:.{digits}f}"

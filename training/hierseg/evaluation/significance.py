@@ -44,22 +44,31 @@ class Row:
 
 
 def compare_scores(files: Mapping[str, Sequence[Path]], metric: str = "dice") -> list[Row]:
+    """:func:`compare_models` of files.
+
+    Raises:
+        ConfigError: fewer than two models, no such metric, or no cases that all share.
+        ImageError: a file is no scores.
+    """
+    return compare_models(read_models(files), metric)
+
+
+def compare_models(contents: Mapping[str, Sequence[Mapping[str, Any]]], metric: str = "dice") -> list[Row]:
     """Compare every later model with the first one.
 
     Args:
-        files: scores of each model by its name; several files (seeds) are averaged case by case first.
+        contents: scores of each model by its name (:func:`read_models`); several of a model (seeds) are averaged case by case first.
         metric: which number.
 
     Raises:
-        ConfigError: fewer than two models, or no such metric.
-        ImageError: a file is no scores.
+        ConfigError: fewer than two models, no such metric, or no cases that all share.
     """
     if metric not in METRICS:
         raise ConfigError(f"there is no metric '{metric}'; choose {', '.join(METRICS)}.")
-    if len(files) < 2:
+    if len(contents) < 2:
         raise ConfigError("one model was given; name at least two as NAME=SCORES.")
-    tables = {name: _mean_over_files(name, paths, metric) for name, paths in files.items()}
-    baseline, *others = files
+    tables = {name: mean_over_files(found, metric) for name, found in contents.items()}
+    baseline, *others = contents
     found: list[tuple[str, str, PairedTest]] = []
     for model in others:
         for node in tables[baseline]:
@@ -80,6 +89,11 @@ def compare_scores(files: Mapping[str, Sequence[Path]], metric: str = "dice") ->
     ]
 
 
+def is_significant(row: Row) -> bool:
+    """Whether both corrected p-values are below 0.05."""
+    return max(row.wilcoxon_holm, row.permutation_holm) < LEVEL
+
+
 def to_markdown(rows: Sequence[Row], metric: str) -> str:
     """A table; a star where both corrected p-values are below 0.05."""
     better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
@@ -94,7 +108,7 @@ def to_markdown(rows: Sequence[Row], metric: str) -> str:
     ]
     for row in rows:
         test = row.test
-        star = "*" if max(row.wilcoxon_holm, row.permutation_holm) < LEVEL else ""
+        star = "*" if is_significant(row) else ""
         lines.append(
             f"| {row.model} | {row.node} | {test.number} | {test.difference:+.4f} [{test.low:+.4f}, {test.high:+.4f}] "
             f"| {row.wilcoxon_holm:.4f} | {row.permutation_holm:.4f} | {star} |"
@@ -114,11 +128,22 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _mean_over_files(name: str, paths: Sequence[Path], metric: str) -> dict[str, dict[str, float]]:
-    """Mean over the files, by node and case; with the mean of a case's leaves as a node more."""
-    contents = [read_scores(path) for path in paths]
-    if not contents:
-        raise ConfigError(f"no scores were given for '{name}'.")
+def read_models(files: Mapping[str, Sequence[Path]]) -> dict[str, list[dict[str, Any]]]:
+    """What the scores of each model hold, one entry a file.
+
+    Raises:
+        ConfigError: a model without a file.
+        ImageError: a file is no scores.
+    """
+    contents = {name: [read_scores(path) for path in paths] for name, paths in files.items()}
+    empty = next((name for name, found in contents.items() if not found), None)
+    if empty is not None:
+        raise ConfigError(f"no scores were given for '{empty}'.")
+    return contents
+
+
+def mean_over_files(contents: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, float]]:
+    """Mean over a model's files (seeds), by node and case; with the mean of a case's leaves as a node more."""
     seen: dict[str, dict[str, list[float]]] = {}
     for content in contents:
         for case, scores in content["cases"].items():
