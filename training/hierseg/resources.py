@@ -22,6 +22,7 @@ from hierseg.errors import ResourceError
 # Kind: the folder's name in a resource folder, its places relative to an ancestor, the ending that may be left out.
 _KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "configs": ("configs", ("configs", "Resources/configs"), ".yaml"),
+    "studies": ("configs/studies", ("configs/studies", "Resources/configs/studies"), ".yaml"),
     "label_trees": ("LabelTrees", ("Resources/LabelTrees",), ".json"),
     "models": ("Models", ("Resources/Models",), ""),
     "terminologies": ("Terminologies", ("Resources/Terminologies",), ".json"),
@@ -35,7 +36,7 @@ def folders(kind: str) -> list[Path]:
     """The existing folders of a kind, the first one asked first.
 
     Args:
-        kind: ``configs``, ``label_trees``, ``models``, ``terminologies`` or ``schemas``.
+        kind: ``configs``, ``studies``, ``label_trees``, ``models``, ``terminologies`` or ``schemas``.
 
     Raises:
         ResourceError: there is no such kind.
@@ -82,7 +83,7 @@ def names(kind: str) -> list[str]:
         entry.name.removesuffix(ending)
         for folder in folders(kind)
         for entry in folder.iterdir()
-        if not entry.name.startswith(".")
+        if not entry.name.startswith(".") and entry.name.endswith(ending)
     }
     return sorted(found)
 

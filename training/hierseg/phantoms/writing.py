@@ -121,7 +121,7 @@ def make_phantom(request: Request, out: str | Path, progress: Progress | None = 
     """
     request.check()
     out = Path(out)
-    fine = _fine_subjects(request)
+    fine = fine_subjects(request)
     scans = fine_scans = 0
     total = request.cases + request.test
     with new_folder(out) as folder:
@@ -155,7 +155,7 @@ def _generator(request: Request, *numbers: int) -> np.random.Generator:
     return np.random.default_rng([request.seed, list(PHANTOMS).index(request.kind), *numbers])
 
 
-def _fine_subjects(request: Request) -> set[int]:
+def fine_subjects(request: Request) -> set[int]:
     """Indices of the subjects that keep subclass labels: a seeded choice, and all test subjects."""
     count = request.cases if request.fine is None else request.fine
     chosen = _generator(request, 0, 2).permutation(request.cases)[:count]

@@ -1,0 +1,139 @@
+"""``hierseg study``: run a series of trainings from one description."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hierseg.errors import ConfigError
+
+EXIT_FAILED_RUNS = 1
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    parser = subparsers.add_parser(
+        "study",
+        help="run a series of trainings from one description",
+        description="Train every row of a study for every seed, measure the models on the same cases, and write tables "
+        "(study.md, study.csv, study.json). What is done already is not done again; a stopped study goes on when the "
+        "command is given again. The data are made from seeds and have to hash to what the study file says.",
+        epilog="Study files are explained in docs/studies.md; a shipped one is named without its folder: hierseg study cardiac --out DIR",
+    )
+    parser.add_argument("study", help="study file, or the name of a shipped one")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the study: new, or to go on with"
+    )
+    parser.add_argument(
+        "--split",
+        choices=("validation", "test"),
+        default="validation",
+        help="what the models are measured on (default: validation); each look at the test data is remembered",
+    )
+    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="work on these rows only")
+    parser.add_argument(
+        "--devices",
+        default="auto",
+        metavar="A,B",
+        help="dealt out to the runs, e.g. cuda:0,cuda:1 or cpu (default: auto)",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time, a process each (default: one a device)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads of a run (default: the cores, shared out)"
+    )
+    parser.add_argument("--redo", action="store_true", help="train anew what was trained with other settings")
+    parser.add_argument(
+        "--freeze", action="store_true", help="only make the data, and print their hashes for the study file"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; 1 where a run failed."""
+    from hierseg.courtesy import terminable
+    from hierseg.study.config import read_study
+
+    study = read_study(arguments.study)
+    for name in ("jobs", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} is {value}; give 1 or more.")
+    if arguments.freeze:
+        return _freeze(study, arguments)
+
+    from hierseg.inference import resolve_device
+    from hierseg.study.perform import Options, perform
+
+    devices = tuple(name for name in arguments.devices.split(",") if name)
+    if not devices:
+        raise ConfigError("--devices names no device; give auto, cpu, or cuda:0,cuda:1.")
+    for name in devices:
+        resolve_device(name)
+    options = Options(
+        arguments.split, tuple(arguments.rows), devices, arguments.jobs, arguments.threads, arguments.redo
+    )  # fmt: skip
+    bar = _Bar()
+    try:
+        with terminable():
+            content = perform(study, arguments.out, options, bar.watch())
+    finally:
+        bar.close()
+    if arguments.json:
+        print(json.dumps(content, ensure_ascii=False))
+    else:
+        print((arguments.out / "study.md").read_text(encoding="utf-8"), end="")
+        print(f"\nWritten: {arguments.out / 'study.md'}, study.csv and study.json")
+    return EXIT_FAILED_RUNS if content["failed"] else 0
+
+
+def _freeze(study: Any, arguments: argparse.Namespace) -> int:
+    from hierseg.study.config import SPLITS
+    from hierseg.study.data import StudyData
+
+    data = StudyData(study.data, arguments.out, lambda text: print(text, file=sys.stderr))
+    data.open("training", *SPLITS)
+    if arguments.json:
+        print(json.dumps({"sha256": data.sha256}))
+        return 0
+    print("  sha256:")
+    for part, value in data.sha256.items():
+        print(f"    {part}: {value}")
+    return 0
+
+
+class _Bar:
+    """A progress bar on standard error: one step a run, and a line for each that ended."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def watch(self) -> Any:
+        """What the study tells its news to."""
+        from hierseg.study.perform import Watch
+
+        return Watch(self._say, self._begin, self._ended)
+
+    def _say(self, text: str) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
+
+    def _begin(self, count: int) -> None:
+        from tqdm import tqdm
+
+        if count:
+            self._bar = tqdm(total=count, desc="study", unit="run", file=sys.stderr, dynamic_ncols=True)
+
+    def _ended(self, ended: Any) -> None:
+        how = f"failed with exit code {ended.code}: {ended.said}" if ended.code else f"done in {ended.seconds:.0f} s"
+        self._say(f"{ended.job.folder.name}: {how}")
+        self._bar.update(1)
+
+    def close(self) -> None:
+        """Leave the bar where it is."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,314 @@
+"""The description of a study: data, rows, seeds; read from YAML, with every key checked."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from hierseg import resources
+from hierseg.engine.config import TrainConfig
+from hierseg.engine.settings import METHODS
+from hierseg.errors import ConfigError, ResourceError
+
+T = TypeVar("T")
+
+ALL = "all"
+"""Every training subject keeps its subclass labels."""
+SPLITS = ("validation", "test")
+LABELS = ("dense", "strokes")
+METRICS = (
+    "dice",
+    "hausdorff95",
+    "tree_distance",
+    "error_distance",
+    "sensitivity",
+    "balanced_accuracy",
+    "auroc",
+    "fpr95",
+)
+"""What a table may show; Dice is always there."""
+
+_KEYS = {
+    "": ("name", "title", "data", "base", "seeds", "rows", "upper", "lower", "default", "metrics"),
+    "data": (
+        "kind", "folder", "cases", "validation", "test", "size", "difficulty", "seed", "validation_seed", "test_seed", "sha256",
+    ),
+    "rows": ("name", "method", "fine", "settings", "only_fine", "labels"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where a study's data come from: three draws of a phantom, or the splits of a dataset folder.
+
+    Attributes:
+        kind: of phantom; None with ``folder``.
+        folder: a dataset folder whose cases carry subclass labels throughout; None with ``kind``.
+        cases, validation, test: subjects of the three draws.
+        size, difficulty: of the phantom.
+        seed, validation_seed, test_seed: of the three draws, all different.
+        sha256: what the made data must hash to, by part (``training``, ``validation``, ``test``; ``folder``); empty
+            before they are frozen.
+    """
+
+    kind: str | None
+    folder: str | None
+    cases: int
+    validation: int
+    test: int
+    size: int | None
+    difficulty: float
+    seed: int
+    validation_seed: int
+    test_seed: int
+    sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """A row of the table: one way to train.
+
+    Attributes:
+        name: in the table.
+        fine: for which numbers of subjects with subclass labels it is trained; :data:`ALL` or counts.
+        settings: of the training, with the study's base and the row's method, but without a seed.
+        given: the row's own settings as they were written.
+        only_fine: the subjects without subclass labels are left out.
+        labels: ``dense``, or ``strokes``: what a few strokes a structure would have said.
+    """
+
+    name: str
+    fine: tuple[int | str, ...]
+    settings: Mapping[str, Any]
+    given: Mapping[str, Any]
+    only_fine: bool = False
+    labels: str = "dense"
+
+    @property
+    def method(self) -> str:
+        """The training method."""
+        return str(self.settings["method"])
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says.
+
+    Attributes:
+        lower, upper: the rows between which the gap lies; None: no gap is computed.
+        default: the rows that the others are tested against, the first one with the same kind of labels; empty: no tests.
+        metrics: columns of the table, of :data:`METRICS`.
+        path, sha256: of the file.
+    """
+
+    name: str
+    title: str
+    data: DataSpec
+    seeds: tuple[int, ...]
+    rows: tuple[RowSpec, ...]
+    lower: str | None
+    upper: str | None
+    default: tuple[str, ...]
+    metrics: tuple[str, ...]
+    path: Path
+    sha256: str
+
+    def row(self, name: str) -> RowSpec:
+        """The row of that name."""
+        return next(row for row in self.rows if row.name == name)
+
+
+def read_study(name: str | Path) -> Study:
+    """Read a study file.
+
+    Args:
+        name: a path, or the name of a shipped study.
+
+    Raises:
+        ConfigError: the file cannot be read; a key is unknown or missing, or a value does not fit (where and what is said).
+    """
+    path = Path(name)
+    if not path.exists():
+        try:
+            path = resources.path("studies", str(name))
+        except ResourceError as error:
+            raise ConfigError(
+                f"{name}: there is no such study file; give a path, or one of {', '.join(resources.names('studies'))}."
+            ) from error
+    try:
+        text = path.read_bytes()
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: the study cannot be read as YAML ({_short(error)}); correct it.") from error
+    try:
+        return _study(content, path, hashlib.sha256(text).hexdigest())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.sentence}") from error
+
+
+def slug(name: str) -> str:
+    """A row's name as part of a folder's: ``U-Net(n)`` is ``U-Net-n``."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+
+
+def _study(content: Any, path: Path, sha256: str) -> Study:
+    top = _keys(content, "", "the study")
+    for key in ("name", "data", "rows"):
+        _require(top, key, "the study")
+    base = _group(top.get("base", {}), "'base'")
+    rows = tuple(_row(entry, number, base) for number, entry in enumerate(_list(top["rows"], "'rows'"), 1))
+    seen: dict[str, str] = {}
+    for row in rows:
+        if slug(row.name) in seen:
+            raise ConfigError(f"the rows '{seen[slug(row.name)]}' and '{row.name}' have the same name; rename one.")
+        seen[slug(row.name)] = row.name
+    lower, upper = _optional(top, "lower", str, "'lower'"), _optional(top, "upper", str, "'upper'")
+    default = top.get("default") or []
+    default = _list([default] if isinstance(default, str) else default, "'default'") if default else []
+    for key, names in (("lower", [lower]), ("upper", [upper]), ("default", default)):
+        for name in names:
+            if name is not None and name not in seen.values():
+                raise ConfigError(f"'{key}' is {name!r}, which is no row; name one of {', '.join(seen.values())}.")
+    if (lower is None) != (upper is None):
+        raise ConfigError("'lower' and 'upper' belong together; give both, or neither.")
+    metrics = tuple(_list(top.get("metrics", ["dice", "hausdorff95"]), "'metrics'"))
+    for metric in metrics:
+        if metric not in METRICS:
+            raise ConfigError(f"'metrics' names {metric!r}; choose from {', '.join(METRICS)}.")
+    seeds = tuple(_value(seed, int, "'seeds'") for seed in _list(top.get("seeds", [0]), "'seeds'"))
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"'seeds' is {list(seeds)}; give each seed once.")
+    study_name = _value(top["name"], str, "'name'")
+    return Study(
+        study_name, _optional(top, "title", str, "'title'") or study_name, _data(top["data"]), seeds, rows,
+        lower, upper, tuple(default), metrics, path, sha256,
+    )  # fmt: skip
+
+
+def _data(content: Any) -> DataSpec:
+    given = _keys(content, "data", "'data'")
+    folder = _optional(given, "folder", str, "'data.folder'")
+    kind = _optional(given, "kind", str, "'data.kind'")
+    if (folder is None) == (kind is None):
+        raise ConfigError("'data' needs either 'kind' (a phantom) or 'folder' (a dataset folder).")
+    if folder is not None:
+        foreign = sorted(set(given) - {"folder", "seed", "sha256"})
+        if foreign:
+            raise ConfigError(f"'data.{foreign[0]}' is for phantoms; with 'data.folder' leave it out.")
+    numbers = {
+        key: _at_least(_optional(given, key, int, f"'data.{key}'"), least, f"'data.{key}'", value)
+        for key, least, value in (
+            ("cases", 1, 40),
+            ("validation", 1, 10),
+            ("test", 0, 40),
+            ("seed", 0, 1),
+            ("validation_seed", 0, 2),
+            ("test_seed", 0, 3),
+        )
+    }
+    drawn = [numbers[key] for key in ("seed", "validation_seed", "test_seed")]
+    if kind is not None and len(set(drawn)) < len(drawn):
+        raise ConfigError(f"the seeds of the three draws are {drawn}; give three different ones.")
+    hashes = _group(given.get("sha256") or {}, "'data.sha256'")
+    for part, value in hashes.items():
+        if part not in (("folder",) if folder is not None else ("training", *SPLITS)):
+            raise ConfigError(
+                f"'data.sha256' has the unknown part '{part}'; 'hierseg study --freeze' prints the parts."
+            )
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise ConfigError(
+                f"'data.sha256.{part}' is {value!r}; give the 64 digits that 'hierseg study --freeze' prints."
+            )
+    return DataSpec(
+        kind, folder, sha256=dict(hashes), size=_optional(given, "size", int, "'data.size'"),
+        difficulty=float(given.get("difficulty", 0.5)), **numbers,
+    )  # fmt: skip
+
+
+def _row(content: Any, number: int, base: Mapping[str, Any]) -> RowSpec:
+    given = _keys(content, "rows", f"row {number}")
+    for key in ("name", "method", "fine"):
+        _require(given, key, f"row {number}")
+    name = _value(given["name"], str, f"the name of row {number}")
+    what = f"row '{name}'"
+    if not slug(name):
+        raise ConfigError(f"{what}: the name has no letter or digit; give one that has.")
+    if given["method"] not in METHODS:
+        raise ConfigError(f"{what}: 'method' is {given['method']!r}; choose one of {', '.join(METHODS)}.")
+    fine = (ALL,) if given["fine"] == ALL else tuple(_list(given["fine"], f"{what}: 'fine'"))
+    for count in fine:
+        if count != ALL and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise ConfigError(f"{what}: 'fine' has {count!r}; give numbers of subjects, 1 or more, or {ALL}.")
+    labels = given.get("labels", "dense")
+    if labels not in LABELS:
+        raise ConfigError(f"{what}: 'labels' is {labels!r}; choose {' or '.join(LABELS)}.")
+    own = _group(given.get("settings", {}), f"{what}: 'settings'")
+    for source, where in ((base, "'base'"), (own, f"{what}: 'settings'")):
+        for key in ("method", "seed"):
+            if key in source:
+                raise ConfigError(f"{where} has '{key}'; methods are keys of the rows, seeds those of the study.")
+    try:
+        settings = TrainConfig.from_dict(base, own, {"method": given["method"]}).to_dict()
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error.sentence}") from error
+    only = _value(given.get("only_fine", False), bool, f"{what}: 'only_fine'")
+    return RowSpec(name, fine, settings, own, only, labels)
+
+
+def _keys(content: Any, group: str, what: str) -> dict[str, Any]:
+    given = _group(content, what)
+    for key in given:
+        if key not in _KEYS[group]:
+            near = difflib.get_close_matches(str(key), _KEYS[group], n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{what} has the unknown key '{key}'; the nearest known key is '{near}'.")
+    return given
+
+
+def _require(given: Mapping[str, Any], key: str, what: str) -> None:
+    if key not in given:
+        raise ConfigError(f"{what} has no '{key}'; add it (docs/studies.md).")
+
+
+def _group(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{what} is {_shown(value)}; it must be a group of 'key: value'.")
+    return dict(value)
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        raise ConfigError(f"{what} is {_shown(value)}; it must be a list with one entry or more.")
+    return value
+
+
+def _value(value: Any, kind: type[T], what: str) -> T:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        wanted = {int: "a whole number", str: "a text", bool: "true or false"}.get(kind, kind.__name__)
+        raise ConfigError(f"{what} is {_shown(value)}; it must be {wanted}.")
+    return value
+
+
+def _optional(given: Mapping[str, Any], key: str, kind: type[T], what: str) -> T | None:
+    return None if given.get(key) is None else _value(given[key], kind, what)
+
+
+def _at_least(value: int | None, least: int, what: str, otherwise: int) -> int:
+    if value is not None and value < least:
+        raise ConfigError(f"{what} is {value}; give {least} or more.")
+    return otherwise if value is None else value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

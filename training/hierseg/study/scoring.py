@@ -1,0 +1,66 @@
+"""Measuring a run's model on whole cases: decided by the leaf output alone, as papers do, and level by level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hierseg.atomic import write_json
+from hierseg.bundle import Bundle
+from hierseg.dataset import Case, Dataset
+from hierseg.errors import ImageError
+from hierseg.evaluation.case_scores import DEFAULT_TOLERANCE, CaseScores, score_case
+from hierseg.evaluation.report import Evaluation
+from hierseg.imageio import Volume, read_label, read_volume
+from hierseg.inference import Predictor
+from hierseg.inference.backends import CHANNELS_FIRST
+
+CONSISTENT = "consistent"
+"""Folder of the scores of the level-by-level decisions, inside that of the others."""
+
+
+def score_run(bundle: Path, dataset: Dataset, cases: Sequence[Case], out: Path, sha256: str, device: str) -> None:
+    """Predict every case, and write the scores as ``hierseg evaluate --out`` does.
+
+    ``out`` gets those of the most probable leaf, ``out/consistent`` those of the decoding that users get (no surfaces), and at
+    the end ``data.json``, which says that the folder is complete.
+
+    Args:
+        bundle: the model's folder.
+        dataset: of the cases; its label tree is the model's.
+        cases: annotated ones.
+        out: made if missing.
+        sha256: of the cases' data.
+        device: where to predict.
+
+    Raises:
+        ImageError: a label map lies on another grid than its image.
+    """
+    # Every run is measured by the same arithmetic: the fastest back-end is not looked for.
+    predictor = Predictor(Bundle.open(bundle), device=device, backend=CHANNELS_FIRST)
+    found: dict[str, dict[str, CaseScores]] = {"leaf": {}, "hierarchical": {}}
+    for case in cases:
+        volumes = [read_volume(path) for path in dataset.image_paths(case)]
+        reference = _reference(dataset, case, volumes[0])
+        for mode, scores in found.items():
+            labels = predictor.predict(
+                # In a paper's table every voxel gets a leaf.
+                volumes, decode=mode, thresholds={} if mode == "leaf" else None, exhaustive=True
+            ).labels  # fmt: skip
+            scores[case.id] = score_case(
+                labels, np.asarray(reference.array), dataset.tree, reference.spacing, surfaces=mode == "leaf"
+            )
+    Evaluation(dataset.tree, found["leaf"], DEFAULT_TOLERANCE).save(out)
+    Evaluation(dataset.tree, found["hierarchical"], DEFAULT_TOLERANCE).save(out / CONSISTENT)
+    write_json(out / "data.json", {"sha256": sha256, "cases": [case.id for case in cases]})
+
+
+def _reference(dataset: Dataset, case: Case, image: Volume) -> Volume:
+    path = dataset.label_path(case)
+    assert path is not None  # annotated cases were chosen
+    reference = read_label(path, dataset.tree)
+    if reference.array.shape != image.array.shape or not np.allclose(reference.affine, image.affine, atol=1e-2):
+        raise ImageError(f"case '{case.id}': the label map lies on another grid than the image; save the case again.")
+    return reference

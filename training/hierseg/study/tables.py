@@ -1,0 +1,232 @@
+"""A study's results as text: Markdown in the layout of paper A's Tables 1 and 2, and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hierseg.evaluation.statistics import Summary
+from hierseg.study.config import Study
+from hierseg.study.results import RowResult
+
+MOST_LEAVES = 6
+"""With more leaves than this a table shows their means alone."""
+_COLUMNS = {
+    "dice": ("Dice %", 100.0, 1),
+    "hausdorff95": ("HD95 mm", 1.0, 2),
+    "tree_distance": ("tree distance %", 100.0, 2),
+    "error_distance": ("tree distance of the errors %", 100.0, 1),
+    "sensitivity": ("true-positive rate %", 100.0, 1),
+    "balanced_accuracy": ("balanced accuracy %", 100.0, 1),
+    "auroc": ("AUROC %", 100.0, 1),
+    "fpr95": ("false positives at 95 % TPR, %", 100.0, 1),
+}
+
+
+def to_markdown(study: Study, results: Sequence[RowResult], story: Sequence[str]) -> str:
+    """All tables of a study.
+
+    Args:
+        study: what was asked for.
+        results: one a line.
+        story: sentences on data, machine and settings, above the tables.
+    """
+    parts = [f"# {study.title}", "", *story, "", *_main(study, results)]
+    if any(one.row.method in ("ess", "two_head") for one in results):
+        parts += ["", *_components(results)]
+    if any(one.tests for one in results):
+        parts += ["", *_tests(study, results)]
+    failed = [(one, failure) for one in results for failure in one.failed]
+    if failed:
+        parts += ["", "## Runs that failed", ""]
+        parts += [
+            f"- {_name(one)}, seed {failure.seed}: exit code {failure.code}. {failure.said}" for one, failure in failed
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def to_csv(results: Sequence[RowResult]) -> str:
+    """One line a row, structure and metric; the structure ``mean`` is the mean over the leaves."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            "row",
+            "method",
+            "fine",
+            "labels",
+            "seeds",
+            "wanted",
+            "structure",
+            "metric",
+            "mean",
+            "std",
+            "low",
+            "high",
+            "cases",
+        ]
+    )
+    for one in results:
+        head = [one.row.name, one.row.method, one.fine, one.row.labels, len(one.seeds), len(one.wanted)]
+        found: list[tuple[str, str, Summary | None]] = [
+            (leaf, metric, summary) for leaf, metrics in one.leaf.items() for metric, summary in metrics.items()
+        ]
+        found += [("mean", metric, summary) for metric, summary in one.mean.items()]
+        found.append(("mean", "dice consistent", one.consistent))
+        for structure, metric, summary in found:
+            if summary is not None:
+                numbers = (summary.mean, summary.std, summary.low, summary.high, summary.number)
+                writer.writerow([*head, structure, metric, *("" if value is None else value for value in numbers)])
+    return text.getvalue()
+
+
+def _main(study: Study, results: Sequence[RowResult]) -> list[str]:
+    leaves = next((list(one.leaf) for one in results if one.leaf), [])
+    shown = leaves if len(leaves) <= MOST_LEAVES else []
+    gap = any(one.gap for one in results)
+    tested = any("dice" in one.tests for one in results)
+    head = ["method", "fine", *(f"{leaf} Dice %" for leaf in shown)]
+    head += [f"mean {_COLUMNS[metric][0]}" for metric in study.metrics]
+    head += [
+        "seeds: mean Dice %",
+        "consistent: mean Dice %",
+        *(["gap closed %"] if gap else []),
+        *(["p (Holm)"] if tested else []),
+    ]
+    lines = ["## Results", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for one in results:
+        cells = [_name(one, with_fine=False) + _unfinished(one), str(one.fine)]
+        cells += [_cell(one.leaf.get(leaf, {}).get("dice"), "dice") for leaf in shown]
+        cells += [_cell(one.mean.get(metric), metric, bold=one.row.name in study.default) for metric in study.metrics]
+        cells += [_spread(one.by_seed.get("dice", [])), _cell(one.consistent, "dice")]
+        if gap:
+            cells.append(_gap(one))
+        if tested:
+            cells.append(_p(one, "dice"))
+        lines.append("| " + " | ".join(cells) + " |")
+    about = (
+        "Mean ± standard deviation over cases, each the mean over seeds; every voxel gets its most probable leaf. "
+        '"Consistent" decides level by level instead. HD95: over the leaves that were found; what was missed is below.'
+    )
+    missed = [f"{_name(one)} {one.missed:.1f}" for one in results if one.missed]
+    lines += ["", about]
+    if missed:
+        lines += ["", f"Leaves in the reference that were nowhere predicted (mean over seeds): {', '.join(missed)}."]
+    return lines
+
+
+def _components(results: Sequence[RowResult]) -> list[str]:
+    head = ["method", "fine", "mixed images", "pseudo labels", "PC", "SN", "mean Dice %", "mean HD95 mm"]
+    lines = ["## Components", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for one in results:
+        if one.row.method not in ("ess", "two_head"):
+            continue
+        settings = one.row.settings
+        mode = settings["mix"]["mode"] if one.row.method == "ess" and settings["losses"]["mix"] > 0 else "off"
+        ticks = [
+            mode in ("full", "mixup"),
+            mode in ("full", "pseudo"),
+            settings["prior_concatenation"],
+            settings["separate_normalization"],
+        ]
+        cells = [_name(one, with_fine=False), str(one.fine), *("✓" if tick else "" for tick in ticks)]
+        cells += [_cell(one.mean.get(metric), metric) for metric in ("dice", "hausdorff95")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        "PC: prior concatenation. SN: separate normalization. Mixed images and pseudo labels together are HierarchicalMix.",
+    ]
+
+
+def _tests(study: Study, results: Sequence[RowResult]) -> list[str]:
+    lines = [
+        "## Tests", "",
+        ("Row − default, case by case [95 % interval, bootstrap over cases]; p of Wilcoxon's signed-rank test and of the permutation "
+        "test, two-sided, each with Holm's correction over the rows that are compared with the same default in the same number."), "",
+        "| method | default | metric | cases | difference | Wilcoxon p | permutation p |", "|---" * 7 + "|",
+    ]  # fmt: skip
+    for metric in study.metrics:
+        name, scale, digits = _COLUMNS[metric]
+        for one in results:
+            if metric not in one.tests:
+                continue
+            found = one.tests[metric]
+            test = found.test
+            interval = "" if test.low is None or test.high is None else (
+                f" [{scale * test.low:+.{digits}f}, {scale * test.high:+.{digits}f}]"
+            )  # fmt: skip
+            lines.append(
+                f"| {_name(one)} | {found.default} | {name} | {test.number} | {scale * test.difference:+.{digits}f}{interval} "
+                f"| {found.wilcoxon_holm:.4f} | {found.permutation_holm:.4f} |"
+            )
+    return lines
+
+
+def _name(one: RowResult, with_fine: bool = True) -> str:
+    name = one.row.name.replace("|", "\\|")
+    return f"{name} (fine {one.fine})" if with_fine and len(one.row.fine) > 1 else name
+
+
+def _unfinished(one: RowResult) -> str:
+    failed = f", {len(one.failed)} failed" if one.failed else ""
+    return "" if one.complete else f" *(not complete: {len(one.seeds)} of {len(one.wanted)} seeds{failed})*"
+
+
+def _cell(summary: Summary | None, metric: str, bold: bool = False) -> str:
+    if summary is None:
+        return "–"
+    _, scale, digits = _COLUMNS[metric]
+    mean = f"{scale * summary.mean:.{digits}f}"
+    spread = "" if summary.std is None else f" ± {scale * summary.std:.{digits}f}"
+    return (f"**{mean}**" if bold else mean) + spread
+
+
+def _spread(values: Sequence[float]) -> str:
+    return ", ".join(f"{100 * value:.1f}" for value in values) or "–"
+
+
+def _gap(one: RowResult) -> str:
+    if one.gap is None:
+        return "–"
+    text = f"{100 * one.gap.closed:.0f}"
+    if one.gap.low is None or one.gap.high is None:
+        return text
+    return f"{text} [{100 * one.gap.low:.0f}, {100 * one.gap.high:.0f}]"
+
+
+def _p(one: RowResult, metric: str) -> str:
+    if metric not in one.tests:
+        return "–"
+    worst = max(one.tests[metric].wilcoxon_holm, one.tests[metric].permutation_holm)
+    return "<0.001" if worst < 0.001 else f"{worst:.3f}"
+
+
+def story_of(content: Mapping[str, Any]) -> list[str]:
+    """Sentences on what a result stands on, from the content of ``study.json``."""
+    data, machine, place = content["data"], content["environment"]["machine"], content["environment"]
+    hashes = ", ".join(f"{part} {value[:12]}…" for part, value in data["sha256"].items())
+    where = f"{machine['processor']}, {machine['cores']} cores" + (f", {machine['gpu']}" if machine["gpu"] else "")
+    lines = [
+        (
+            f"Study file `{content['file']}`, SHA-256 {content['study_sha256'][:12]}…. Data: {hashes}"
+            f"{'' if data['frozen'] else ' (not frozen)'}. Split: {content['split']}, {content['cases']} cases."
+        ),
+        (
+            f"Machine: {where}; torch {place['versions']['torch']}, hierseg {place['versions']['hierseg']}; "
+            f"{content['threads']} thread{'' if content['threads'] == 1 else 's'} a run. Seeds {', '.join(map(str, content['seeds']))}."
+        ),
+    ]
+    if content["minutes"] is not None:
+        lines.append(f"A run took {content['minutes']:.1f} minutes (median).")
+    if content["attempts"]:
+        lines.append(f"The test data were opened {len(content['attempts'])} times: {_attempts(content['attempts'])}.")
+    return lines
+
+
+def _attempts(attempts: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(
+        f"{one['date'][:16]} (study {one['study_sha256'][:8]}…, test seed {one['test_seed']})" for one in attempts
+    )
