@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -83,35 +84,65 @@ def resample(
     Returns:
         ``(C, *target_shape)`` on the same device.
     """
-    matrix = voxel_map(source_affine, target_affine)
-    order = parallel_axes(matrix, target_shape)
-    if order is None:
-        return _resample_oblique(image, matrix, target_shape, fill, antialias)
-    result = image.permute(0, *(axis + 1 for axis in order))
-    jobs = []
-    for axis, source_axis in enumerate(order):
-        positions = _snap(matrix[source_axis, 3] + matrix[source_axis, axis] * np.arange(target_shape[axis]))
-        jobs.append(
-            (
-                target_shape[axis] / max(1, result.shape[axis + 1]),
-                axis,
-                positions,
-                abs(float(matrix[source_axis, axis])),
-            )
-        )
-    for _, axis, positions, step in sorted(jobs, key=lambda job: job[0]):  # what shrinks most comes first
-        result = _resample_axis(result, axis + 1, positions, step)
-    if fill is not None:
-        outside = [
-            (positions < -0.5) | (positions > image.shape[order[axis] + 1] - 0.5)
-            for _, axis, positions, _ in sorted(jobs, key=lambda job: job[1])
-        ]
-        if any(mask.any() for mask in outside):
-            x, y, z = (torch.from_numpy(mask).to(image.device) for mask in outside)
+    plan = Resampler(image.shape[1:], source_affine, target_affine, target_shape, image.device, antialias=antialias)
+    return plan(image, fill).contiguous()
+
+
+class Resampler:
+    """:func:`resample` between two grids for many images: what depends on the grids alone is computed once.
+
+    Args:
+        source_shape: spatial shape of the images.
+        source_affine: of the images.
+        target_affine: of the results.
+        target_shape: spatial shape of the results.
+        device: where the images are.
+        antialias: as in :func:`resample`.
+    """
+
+    def __init__(
+        self,
+        source_shape: Sequence[int],
+        source_affine: np.ndarray,
+        target_affine: np.ndarray,
+        target_shape: Sequence[int],
+        device: torch.device,
+        *,
+        antialias: bool = True,
+    ) -> None:
+        self._matrix = voxel_map(source_affine, target_affine)
+        self._shape, self._antialias = tuple(target_shape), antialias
+        self._order = parallel_axes(self._matrix, target_shape)
+        self._outside: list[np.ndarray] = []
+        axes = []
+        for axis, source_axis in enumerate(self._order or ()):
+            size, row = source_shape[source_axis], self._matrix[source_axis]
+            positions = _snap(row[3] + row[axis] * np.arange(target_shape[axis]))
+            self._outside.append((positions < -0.5) | (positions > size - 0.5))
+            index, weight = axis_weights(positions, size, abs(float(row[axis])))
+            if index.shape[1] > 1 or not np.array_equal(index[:, 0], np.arange(size)):
+                axes.append((target_shape[axis] / size, _Axis.between(axis + 1, index, weight, device)))
+        # What shrinks most comes first; of equals the last axis, whose voxels are picked one by one, while they are few.
+        self._axes = [axis for _, axis in sorted(axes, key=lambda pair: (pair[0], -pair[1].dim))]
+
+    @property
+    def copies(self) -> bool:
+        """Whether the images come out as they are, but for the order of their axes."""
+        return self._order is not None and not self._axes
+
+    def __call__(self, image: torch.Tensor, fill: Sequence[float] | None = None) -> torch.Tensor:
+        """The image ``(C, *source_shape)`` as ``(C, *target_shape)``: a view of it where nothing has to be computed."""
+        if self._order is None:
+            return _resample_oblique(image, self._matrix, self._shape, fill, self._antialias)
+        result = image.permute(0, *(axis + 1 for axis in self._order))
+        for axis in self._axes:
+            result = axis.resampled(result)
+        if fill is not None and any(mask.any() for mask in self._outside):
+            x, y, z = (torch.from_numpy(mask).to(image.device) for mask in self._outside)
             mask = x[:, None, None] | y[None, :, None] | z[None, None, :]
             values = torch.tensor(list(fill), dtype=result.dtype, device=result.device)
             result = torch.where(mask, values[:, None, None, None], result)
-    return result.contiguous()
+        return result
 
 
 def _snap(positions: np.ndarray) -> np.ndarray:
@@ -120,19 +151,35 @@ def _snap(positions: np.ndarray) -> np.ndarray:
     return np.where(np.abs(positions - nearest) < 1e-3, nearest, positions)
 
 
-def _resample_axis(image: torch.Tensor, axis: int, positions: np.ndarray, step: float) -> torch.Tensor:
-    index, weight = axis_weights(positions, image.shape[axis], step)
-    columns = torch.from_numpy(index).to(image.device)
-    if index.shape[1] == 1:
-        chosen = np.arange(image.shape[axis])
-        return image if np.array_equal(index[:, 0], chosen) else image.index_select(axis, columns[:, 0])
-    shape = [1] * image.dim()
-    shape[axis] = -1
-    weights = torch.from_numpy(weight).to(image.device, image.dtype)
-    result = image.index_select(axis, columns[:, 0]).mul_(weights[:, 0].view(shape))
-    for tap in range(1, index.shape[1]):
-        result.addcmul_(image.index_select(axis, columns[:, tap]), weights[:, tap].view(shape))
-    return result
+class _Axis(NamedTuple):
+    """How one axis is resampled.
+
+    Attributes:
+        dim: of the image.
+        columns: int64, for each tap the source's voxels.
+        weights: float32, for each tap their weights, shaped for multiplication; none where voxels are copied.
+    """
+
+    dim: int
+    columns: list[torch.Tensor]
+    weights: list[torch.Tensor]
+
+    @classmethod
+    def between(cls, dim: int, index: np.ndarray, weight: np.ndarray, device: torch.device) -> _Axis:
+        """From what :func:`axis_weights` gives."""
+        shape = [1, 1, 1, 1]
+        shape[dim] = -1
+        columns = [torch.from_numpy(np.ascontiguousarray(column)).to(device) for column in index.T]
+        weights = [torch.from_numpy(np.ascontiguousarray(column)).to(device).view(shape) for column in weight.T]
+        return cls(dim, columns, weights if len(columns) > 1 else [])
+
+    def resampled(self, image: torch.Tensor) -> torch.Tensor:
+        result = image.index_select(self.dim, self.columns[0])
+        if self.weights:
+            result.mul_(self.weights[0].to(image.dtype))
+        for columns, weights in zip(self.columns[1:], self.weights[1:], strict=True):
+            result.addcmul_(image.index_select(self.dim, columns), weights.to(image.dtype))
+        return result
 
 
 def axis_weights(positions: np.ndarray, size: int, step: float) -> tuple[np.ndarray, np.ndarray]:

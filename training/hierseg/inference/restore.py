@@ -1,8 +1,7 @@
 """Back to the input's grid: probabilities travel, decisions are made there.
 
-Upsampling a label map would give staircases.  Here each class's probabilities are resampled onto the input's grid and
-compared with the best so far (a running maximum), so that borders are smooth and yet no volume of all classes ever
-exists at the input's size.  A class is resampled only where it has any probability to speak of.
+Upsampling a label map would give staircases.  Here probabilities are resampled onto the input's grid and compared there, so
+that borders are smooth; block by block, so that no volume of all classes, nor of one, ever exists at the input's size.
 
 Probabilities may come slab by slab (:class:`Restorer`): linear interpolation needs one plane on either side, so each
 plane of the input is decided as soon as its two neighbors on the network's grid are known.
@@ -20,30 +19,18 @@ import numpy as np
 import torch
 
 from hierseg.data.preprocess import Geometry
-from hierseg.data.resampling import parallel_axes, resample, voxel_map
-from hierseg.errors import BundleError
-from hierseg.inference.decode import (
-    check_mode,
-    leaf_of_node,
-    levels,
-    node_thresholds,
-    path_values,
-    top_nodes,
-)
-from hierseg.inference.sliding import Cancelled, Progress
+from hierseg.data.resampling import parallel_axes, voxel_map
+from hierseg.inference.deciding import Box, decide, shifted
+from hierseg.inference.decode import check_mode, node_thresholds
+from hierseg.inference.sliding import Cancelled
 from hierseg.inference.window import Probabilities, Slab
 from hierseg.labeltree import LabelTree
-
-_NEGLIGIBLE = 1e-3
-"""Below this a class is not looked at; the few voxels where *all* classes in question are below it are settled last."""
 
 _SAME_PLACE = 1e-6
 """In voxels: a plane of the input this far behind a plane of the network's grid is taken to lie on it."""
 
-_MOST_VOXELS = 4_000_000
-"""Of the input, that are decided at a time."""
-
-Box = tuple[slice, slice, slice]
+_EDGE = {"cpu": 64, "cuda": 192}
+"""Voxels along a block's edge: small blocks hold few classes and stay in a processor's cache; a graphics card wants much to do."""
 
 
 class Restored(NamedTuple):
@@ -70,7 +57,6 @@ def restore(
     *,
     mode: str = "hierarchical",
     thresholds: Mapping[str, float] | None = None,
-    progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Restored:
     """Decide for every voxel of the input's grid.
@@ -83,8 +69,7 @@ def restore(
         mode: as in :func:`~hierseg.inference.decode.decode`.
         thresholds: by node name or path: going down from the top, a node whose probability is below its threshold
             is not accepted; the voxel keeps the last accepted node, or ``unlabelled``.
-        progress: called with ``("restore", fraction done)``.
-        cancelled: asked before each class.
+        cancelled: asked before each block.
 
     Raises:
         Cancelled: ``cancelled`` returned True.
@@ -92,34 +77,10 @@ def restore(
         LabelTreeError: a threshold names a node that is not in the tree.
         BundleError: the probabilities are not numbers.
     """
-    check_mode(mode)
-    limits = node_thresholds(thresholds or {}, tree)
-    began = time.perf_counter()
-    with torch.inference_mode():
-        grid = _Grid(probabilities, affine, source)
-        steps = _Steps(grid.count(tree, mode) + len(limits), progress, cancelled)
-        if mode == "leaf":
-            leaf, confidence = _argmax(grid, probabilities.leaf, steps)
-            superclass = leaf
-        else:
-            superclass, _ = _argmax(grid, probabilities.superclass, steps)
-            leaf, confidence = _descend(grid, probabilities, tree, superclass, steps)
-        if (superclass < 0).any():
-            raise BundleError(
-                "the network's output is not a number (NaN) for some voxels; its weights are damaged, train or get the bundle again."
-            )
-        values = path_values(tree)
-        depth = _accepted_depth(grid, probabilities, tree, limits, leaf, mode, steps) if limits else None
-        chosen = leaf.cpu().numpy()
-        if depth is None:
-            labels, coarse = values[:, -1][chosen], values[:, 1][chosen]
-        else:
-            accepted = depth.cpu().numpy()
-            labels, coarse = values[chosen, accepted], values[chosen, np.minimum(accepted, 1)]
-        result = confidence.clamp_(0.0, 1.0).cpu().numpy()
-    return Restored(
-        labels, coarse, result, {"decode": time.perf_counter() - began - grid.seconds, "restore": grid.seconds}
-    )
+    shape = probabilities.leaf.shape[1:]
+    restorer = Restorer(affine, shape, source, tree, mode=mode, thresholds=thresholds, cancelled=cancelled)
+    restorer.add(Slab(0, 0, 0, shape[0], probabilities))
+    return restorer.result()
 
 
 class Restorer:
@@ -132,7 +93,7 @@ class Restorer:
         tree: the label tree.
         mode: as in :func:`restore`.
         thresholds: as in :func:`restore`.
-        cancelled: asked before each class of each slab.
+        cancelled: as in :func:`restore`.
     """
 
     def __init__(
@@ -147,9 +108,9 @@ class Restorer:
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
         check_mode(mode)
-        node_thresholds(thresholds or {}, tree)
+        self._limits = node_thresholds(thresholds or {}, tree)
         self._affine, self._shape, self._source, self._tree = affine, tuple(shape), source, tree
-        self._mode, self._thresholds, self._cancelled = mode, thresholds, cancelled
+        self._mode, self._cancelled = mode, cancelled
         self._matrix = voxel_map(affine, source.affine)
         self._labels = np.empty(source.shape, tree.dtype)
         self._superclass = np.empty(source.shape, tree.dtype)
@@ -162,40 +123,29 @@ class Restorer:
         return parallel_axes(self._matrix, self._source.shape) is not None
 
     def add(self, slab: Slab) -> None:
-        """Decide the input's planes that this slab completes, some of them at a time.
-
-        While classes are compared, each voxel takes far more memory than in the result: an image much finer than the network's
-        grid has so many voxels behind one slab that this would count.
-        """
+        """Decide the input's planes that this slab completes."""
         box = self._box(slab)
         if box is None:
             return
-        along = max(range(3), key=lambda axis: box[axis].stop - box[axis].start)
-        planes = box[along].stop - box[along].start
-        voxels = math.prod(part.stop - part.start for part in box)
-        most = max(_MOST_VOXELS, slab.probabilities.leaf[0].numel())
-        step = max(1, planes * most // voxels)
-        for start in range(box[along].start, box[along].stop, step):
-            part = list(box)
-            part[along] = slice(start, min(start + step, box[along].stop))
-            self._decide(slab, (part[0], part[1], part[2]))
+        first = [slice(0, None)] * 3
+        first[slab.axis] = slice(slab.first, None)
+        affine = shifted(self._affine, first)
+        edge = _EDGE["cpu" if slab.probabilities.leaf.device.type == "cpu" else "cuda"]
+        with torch.inference_mode():
+            for parts in itertools.product(*(_even_parts(part, edge) for part in box)):
+                if self._cancelled is not None and self._cancelled():
+                    raise Cancelled
+                self._decide(slab.probabilities, affine, (parts[0], parts[1], parts[2]))
 
-    def _decide(self, slab: Slab, box: Box) -> None:
-        shape = tuple(part.stop - part.start for part in box)
-        part = Geometry((shape[0], shape[1], shape[2]), _shifted(self._source.affine, box), self._source.path)
-        first = [0, 0, 0]
-        first[slab.axis] = slab.first
-        affine = _shifted(self._affine, [slice(start, None) for start in first])
-        result = restore(
-            slab.probabilities, affine, part, self._tree,
-            mode=self._mode, thresholds=self._thresholds, cancelled=self._cancelled,
-        )  # fmt: skip
+    def _decide(self, probabilities: Probabilities, affine: np.ndarray, box: Box) -> None:
         began = time.perf_counter()
-        self._labels[box], self._superclass[box] = result.labels, result.superclass
-        self._confidence[box] = result.confidence
-        for stage, seconds in result.seconds.items():
-            self._seconds[stage] += seconds
-        self._seconds["decode"] += time.perf_counter() - began
+        shape = tuple(part.stop - part.start for part in box)
+        block = Geometry((shape[0], shape[1], shape[2]), shifted(self._source.affine, box), self._source.path)
+        found = decide(probabilities, affine, block, self._tree, self._mode, self._limits)
+        self._labels[box], self._superclass[box] = found.labels, found.superclass
+        self._confidence[box] = found.confidence
+        self._seconds["restore"] += found.resampling
+        self._seconds["decode"] += time.perf_counter() - began - found.resampling
 
     def result(self) -> Restored:
         """All of it, after the last slab."""
@@ -221,184 +171,8 @@ class Restorer:
         return box[0], box[1], box[2]
 
 
-class _Steps:
-    """Counts classes for progress and asks whether to go on."""
-
-    def __init__(self, total: int, progress: Progress | None, cancelled: Callable[[], bool] | None) -> None:
-        self.total, self.done, self.progress, self.cancelled = total, 0, progress, cancelled
-
-    def next(self) -> None:
-        if self.cancelled is not None and self.cancelled():
-            raise Cancelled
-        self.done += 1
-        if self.progress is not None:
-            self.progress("restore", self.done / max(1, self.total))
-
-
-class _Grid:
-    """Resamples single classes from the network's grid onto boxes of the input's grid."""
-
-    def __init__(self, probabilities: Probabilities, affine: np.ndarray, source: Geometry) -> None:
-        self.device = probabilities.leaf.device
-        self.shape = source.shape
-        self.affine, self.target_affine = affine, source.affine
-        self.inner = tuple(probabilities.leaf.shape[1:])
-        self.to_inner = voxel_map(affine, source.affine)
-        self.to_outer = voxel_map(source.affine, affine)
-        self.seconds = 0.0
-
-    def count(self, tree: LabelTree, mode: str) -> int:
-        if mode == "leaf":
-            return len(tree.leaves)
-        return len(tree.top_level) + sum(len(level) for level in levels(tree))
-
-    def box(self, channel: torch.Tensor) -> Box | None:
-        """The box of the input's grid outside of which a class is negligible; None if it is so everywhere."""
-        # Two passes over the class: along z, which gives the profiles in x and y, and along x.
-        across, along = channel.amax(dim=2), channel.amax(dim=0)
-        ends = []
-        for profile in (across.amax(dim=1), along.amax(dim=1), along.amax(dim=0)):
-            hit = torch.nonzero(profile > _NEGLIGIBLE).flatten()
-            if hit.numel() == 0:
-                return None
-            ends.append((float(hit[0]) - 1.0, float(hit[-1]) + 1.0))
-        # What touches the border of the network's grid is repeated beyond it: such an end stays open.
-        far = 1e6
-        ends = [
-            (-far if low <= 0 else low, far if high >= size - 1 else high)
-            for (low, high), size in zip(ends, self.inner, strict=True)
-        ]
-        return _mapped_box(ends, self.to_outer, self.shape)
-
-    def channel(self, channel: torch.Tensor, box: Box) -> torch.Tensor:
-        """One class's probabilities ``(X, Y, Z)`` on a box of the input's grid."""
-        began = self._now()
-        ends = [(float(part.start), float(part.stop - 1)) for part in box]
-        inner = _mapped_box(ends, self.to_inner, self.inner, margin=2.0)
-        if inner is None:  # the box lies outside of the network's grid: its border is repeated
-            inner = slice(0, self.inner[0]), slice(0, self.inner[1]), slice(0, self.inner[2])
-        shape = [part.stop - part.start for part in box]
-        # Values at points, not averages: one thick slice, seen by the network as several, would lose to its neighbors.
-        source, target = _shifted(self.affine, inner), _shifted(self.target_affine, box)
-        result = resample(channel[inner][None].float(), source, target, shape, antialias=False)[0]
-        self.seconds += self._now() - began
-        return result
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-
-def _shifted(affine: np.ndarray, box: Sequence[slice]) -> np.ndarray:
-    shift = np.eye(4)
-    shift[:3, 3] = [part.start for part in box]
-    return affine @ shift
-
-
-def _mapped_box(
-    ends: Sequence[tuple[float, float]], matrix: np.ndarray, shape: Sequence[int], margin: float = 0.0
-) -> Box | None:
-    """The box around a mapped box, within ``shape``; None where they do not meet."""
-    corners = np.array([[*corner, 1.0] for corner in itertools.product(*ends)]) @ matrix.T
-    low = np.floor(corners[:, :3].min(axis=0) - margin + 1e-3).astype(np.int64)
-    high = np.ceil(corners[:, :3].max(axis=0) + margin - 1e-3).astype(np.int64)
-    parts = [slice(max(0, int(a)), min(size, int(b) + 1)) for a, b, size in zip(low, high, shape, strict=True)]
-    return (parts[0], parts[1], parts[2]) if all(part.start < part.stop for part in parts) else None
-
-
-def _argmax(grid: _Grid, channels: torch.Tensor, steps: _Steps) -> tuple[torch.Tensor, torch.Tensor]:
-    """The class of largest probability (int16, −1 where none) and that probability, on the input's grid."""
-    best = torch.zeros(grid.shape, device=grid.device)
-    index = torch.full(grid.shape, -1, dtype=torch.int16, device=grid.device)
-    for number, channel in enumerate(channels):
-        steps.next()
-        box = grid.box(channel)
-        if box is None:
-            continue
-        value = grid.channel(channel, box)
-        better = value > best[box]
-        index[box].masked_fill_(better, number)
-        best[box] = torch.where(better, value, best[box])
-    return index, best
-
-
-def _descend(
-    grid: _Grid, probabilities: Probabilities, tree: LabelTree, superclass: torch.Tensor, steps: _Steps
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """From the superclass down, level by level, to a leaf (int16) and its probability, on the input's grid."""
-    node = torch.tensor([*top_nodes(tree), -1], dtype=torch.int16, device=grid.device)[superclass.long()]
-    confidence = torch.zeros(grid.shape, device=grid.device)
-    for level in levels(tree):
-        chosen, best = node.clone(), torch.zeros(grid.shape, device=grid.device)
-        for step in level:
-            steps.next()
-            channel = step.channel(probabilities.leaf)
-            box = grid.box(channel)
-            if box is None:
-                continue
-            within = node[box] == step.parent
-            if not within.any():
-                continue
-            value = grid.channel(channel, box)
-            better = within & (value > best[box])
-            chosen[box].masked_fill_(better, step.node)
-            best[box] = torch.where(better, value, best[box])
-        node, confidence = chosen, torch.where(best > 0, best, confidence)
-    leaf = torch.from_numpy(leaf_of_node(tree).astype(np.int16)).to(grid.device)[node.long()]
-    # A top-level leaf may have been chosen by the superclass head alone; no leaf head gave it a probability then.
-    _settle(grid, probabilities, tree, node, leaf, confidence)
-    return leaf, confidence
-
-
-def _settle(
-    grid: _Grid,
-    probabilities: Probabilities,
-    tree: LabelTree,
-    node: torch.Tensor,
-    leaf: torch.Tensor,
-    confidence: torch.Tensor,
-) -> None:
-    """Voxels that got stuck at a node without a leaf of probability to speak of: its best leaf at the nearest voxel of the network's grid."""
-    stuck = torch.nonzero(((leaf < 0) | (confidence <= 0)) & (node >= 0))
-    if stuck.numel() == 0:
-        return
-    places = np.rint(stuck.cpu().numpy() @ grid.to_inner[:3, :3].T + grid.to_inner[:3, 3]).astype(np.int64)
-    x, y, z = torch.from_numpy(np.clip(places, 0, np.array(grid.inner) - 1).T).to(grid.device)
-    values = probabilities.leaf[:, x, y, z]
-    below = torch.from_numpy(np.ascontiguousarray(tree.membership.T)).to(grid.device)
-    values = values.masked_fill(~below[:, node[tuple(stuck.T)].long()], -1.0)
-    value, choice = values.max(dim=0)
-    leaf[tuple(stuck.T)] = choice.to(leaf.dtype)
-    confidence[tuple(stuck.T)] = value.to(confidence.dtype)
-
-
-def _accepted_depth(
-    grid: _Grid,
-    probabilities: Probabilities,
-    tree: LabelTree,
-    limits: Mapping[str, float],
-    leaf: torch.Tensor,
-    mode: str,
-    steps: _Steps,
-) -> torch.Tensor:
-    """How deep the path to the chosen leaf is accepted: 0 = not at all (int64, on the input's grid)."""
-    deepest = max(node.depth for node in tree.leaves)
-    depth = torch.full(grid.shape, deepest, dtype=torch.int64, device=grid.device)
-    rows = {node.name: row for row, node in enumerate(tree.nodes)}
-    tops = {node.name: row for row, node in enumerate(tree.top_level)}
-    whole = (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2]))
-    for name, limit in limits.items():
-        steps.next()
-        node = tree.node(name)
-        members = torch.from_numpy(tree.membership[rows[name]]).to(grid.device)
-        concerned = members[leaf.long()] & (depth >= node.depth)
-        if not concerned.any():
-            continue
-        channel = (
-            probabilities.superclass[tops[name]]
-            if node.depth == 1 and mode == "hierarchical"
-            else probabilities.leaf[members].sum(dim=0)
-        )
-        depth[concerned & (grid.channel(channel, whole) < limit)] = node.depth - 1
-    return depth
+def _even_parts(whole: slice, most: int) -> list[slice]:
+    """A range in as few parts as may be, none longer than ``most``, all nearly as long."""
+    count = math.ceil((whole.stop - whole.start) / most)
+    ends = [whole.start + (whole.stop - whole.start) * number // count for number in range(count + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
