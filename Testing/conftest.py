@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 
 # Read by OpenMP, MKL and ITK when they are first imported, so this stands above every other import.
@@ -71,6 +72,16 @@ def pytest_make_collect_report() -> Iterator[None]:
     if report.skipped and in_ci():
         _refuse_skip(report, _reason(report))
     return report
+
+
+@pytest.fixture(autouse=True)
+def _same_locale() -> Iterator[None]:
+    """What a library does to the locale in one test, and with it to text files in the tests after it, is told here."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    after = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, before)
+    assert after == before, f"the test left the locale {after} behind"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -34,7 +34,7 @@ def main() -> int:
     command = [sys.executable, str(HERE / "bench_scene.py"), "--runs", str(arguments.runs)]
     if arguments.size:
         command += ["--size", str(arguments.size)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=False)
     if done.returncode:
         return done.returncode
     result: dict[str, Any] = {"benchmark": "heartbeat", "scene": json.loads(done.stdout), "slicer": "SLICER is not set"}

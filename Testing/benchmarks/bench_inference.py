@@ -121,7 +121,11 @@ def _commit() -> str | None:
     """Which state of the project was measured, where git knows."""
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+            ["git", "describe", "--always", "--dirty"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

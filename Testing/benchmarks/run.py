@@ -78,7 +78,9 @@ def _run(command: list[str]) -> Any:
     """The JSON that a benchmark prints, or None if it failed; its stderr is shown as it comes."""
     paths = [str(REPOSITORY / "training"), str(REPOSITORY / "HierSubclassSeg"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, *command], stdout=subprocess.PIPE, encoding="utf-8", env=environment, check=False
+    )
     if done.returncode:
         return None
     return json.loads(done.stdout)

@@ -50,7 +50,7 @@ def half_way(arguments: list[str], out: Path) -> subprocess.Popen[str]:
     """A prediction that has begun to write."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", SLOW, *arguments], stderr=subprocess.PIPE, encoding="utf-8", env=environment
     )
     end = time.monotonic() + 200
     while not any(file.stat().st_size for file in out.glob(".tmp-*")):

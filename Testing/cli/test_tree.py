@@ -111,13 +111,15 @@ except SystemExit:
 assert not {{"torch", "monai", "scipy", "SimpleITK"}} & set(sys.modules), "heavy"
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "training"), "HIERSEG_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "training")}
     command = f"{sys.executable} -m hierseg tree show totalsegmentator_ct --json | head -n 1"
-    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, encoding="utf-8", check=False)
     assert done.stderr == ""
     assert done.stdout == "{\n"

@@ -152,7 +152,7 @@ def test_a_phantom_that_does_not_fit_leaves_nothing_and_names_no_temporary_file(
         ["bash", "-c", command],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=120,
     )

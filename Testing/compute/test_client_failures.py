@@ -195,7 +195,7 @@ def test_the_worker_and_its_children_go_when_the_client_is_killed() -> None:
         [sys.executable, "-c", CLIENT, str(ROOT / "Testing" / "standins" / "odd_worker.py")],
         stdout=subprocess.PIPE,
         env=env,
-        text=True,
+        encoding="utf-8",
     )
     try:
         assert application.stdout is not None

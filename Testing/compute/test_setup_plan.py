@@ -63,7 +63,9 @@ def test_a_failure_of_the_detection_is_a_failure_of_the_step(tmp_path: Path) -> 
     said = "def main():\n    import sys\n    print(sys.argv[1:])\n    return 3\n"
     (package / "__main__.py").write_text(f"{said}\n\nif __name__ == '__main__':\n    main()\n", encoding="utf-8")
     _, torch, _ = make_plan(changed(NOTHING, python=sys.executable)).steps
-    done = subprocess.run(torch.command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        torch.command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 3, done.stderr
     assert done.stdout.strip() == f"['install', '{TORCH}']"
 

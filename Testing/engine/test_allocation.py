@@ -40,7 +40,7 @@ print(held - resident())
 
 def measured(reuse: bool) -> tuple[int, int]:
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS.format(reuse=reuse)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", FAULTS.format(reuse=reuse)], check=True, capture_output=True, encoding="utf-8"
     )
     faults, given_back = done.stdout.split()
     return int(faults), int(given_back)

@@ -125,7 +125,7 @@ def test_ctrl_c_saves_a_checkpoint_and_exits_with_130(blobs: Dataset, tmp_path: 
         "checkpoint_interval=5000",
     ):
         command += ["--set", pair]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", env=ENVIRONMENT)
     try:
         deadline = time.monotonic() + 200
         while _iteration(out) < 3:

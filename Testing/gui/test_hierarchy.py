@@ -259,11 +259,20 @@ def test_light_and_dark(
     section.columns.show({ML, REFINED, CONFIDENCE, SOURCE, STATUS, LOCK})
     section.set_node(predicted)
     wait_for(lambda: text(section, "tumor", ML) == "6.0")
-    ink = section.rows.items["tumor"].icon(EYE).cacheKey()
+    drawn = section.rows.items["tumor"].icon(EYE).cacheKey()
+    assert brightness(section) < 100
     section.widget.setPalette(dark)
-    wait_for(lambda: section.rows.items["tumor"].icon(EYE).cacheKey() != ink)
+    wait_for(lambda: section.rows.items["tumor"].icon(EYE).cacheKey() != drawn)
+    assert brightness(section) > 200
     screenshot(section.widget, "dark")
     section.widget.setPalette(before)
+
+
+def brightness(section: HierarchySection) -> float:
+    """Of what is drawn in an eye's icon, 0 to 255."""
+    image = section.rows.items["tumor"].icon(EYE).pixmap(16, 16).toImage()
+    colors = [image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height())]
+    return float(np.mean([color.lightness() for color in colors if color.alpha() > 128]))
 
 
 # -- an annotation ---------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ print(json.dumps([found.total, highest() - before]))
 def test_the_estimate_is_within_a_factor_of_three_of_the_peak(case: tuple[int, ...]) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", PEAK, *map(str, case)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=environment)
     estimate, peak = json.loads(done.stdout)
     print(f"{case}: estimate {estimate / 1e6:.0f} MB, measured {peak / 1e6:.0f} MB")
     assert peak / 3 < estimate < 3 * peak

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import locale
 import os
 import subprocess
 import sys
@@ -161,7 +162,10 @@ def write_series(
         image.SetDirection(direction.ravel().tolist())
         image.SetOrigin(position.tolist())
         writer.SetFileName(str(folder / f"{name}{(index * 7) % 100:03d}.dcm"))  # file names do not follow the slices
+        # Writing decimal numbers into DICOM, ITK sets the locale "C" and leaves it so (SimpleITK 2.5.7).
+        before = locale.setlocale(locale.LC_ALL)
         writer.Execute(image)
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def line(count: int, step: float = 3.0, lean: float = 0.0) -> np.ndarray:
@@ -319,7 +323,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path, ending: str) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, str(tmp_path / f"a.{ending}")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=environment)
     assert f"a.{ending}: " in done.stdout
     assert ".tmp-" not in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -212,6 +212,12 @@ def test_another_format_version_is_refused(bundle: Bundle, relative: str) -> Non
         ({"channels": [{"name": "MRI", "normalization": {"type": "magic"}}]}, "percentile, zscore, range, none"),
         ({"channels": [{"name": "MRI", "normalization": {"type": "range", "lower": 5, "upper": 5}}]}, "ascending"),
         ({"channels": [{"name": "MRI", "normalization": {"type": "range", "lower": 5}}]}, "ascending"),
+        ({"channels": [{"name": "MRI", "normalization": {"type": ["none"]}}]}, "types are"),
+        (
+            {"channels": [{"name": "MRI", "normalization": {"type": "percentile", "lower": -1, "upper": 99}}]},
+            "0 to 100",
+        ),
+        ({"slice_axis": 3}, "'slice_axis'"),
         ({"orientation": "RAA"}, "'orientation'"),
         ({"orientation": "RL"}, "'orientation'"),
         ({"spacing": [1, 1]}, "'spacing'"),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hierseg.bundle_format import check_config, check_metadata, complete_metadata
+from hierseg.bundle_format import check_config, check_metadata, complete_metadata, inference_config
+from hierseg.data.preprocess import Preprocessor
 from hierseg.dataset import Dataset
 from hierseg.errors import HiersegError
+from hierseg.imageio import Volume
 from hierseg.importers.label_trees import read_label_tree
 from hierseg.labeltree import LabelTree
 from standins.folders import CONFIG
@@ -107,22 +110,37 @@ def test_dataset(tmp_path: Path, content: Any) -> None:
                 assert ".." not in Path(path).parts
 
 
-@given(damaged(CONFIG | {"format_version": 1, "thresholds": {}}))
+@given(damaged(CONFIG | {"format_version": 1, "thresholds": {}, "slice_axis": 2}))
 @settings(max_examples=80, deadline=None)
 def test_bundle_configuration(content: Any) -> None:
+    """What is accepted can be used: images are prepared as it says."""
     try:
         check_config(content, Path("hierseg.json"))
     except HiersegError as error:
         one_sentence(error)
+    else:
+        values = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+        scans = [Volume(values, np.eye(4), f"scan {number}") for number in range(len(content["channels"]))]
+        prepared = Preprocessor(content).image(scans)
+        assert np.isfinite(prepared.array).all()
+        assert json.dumps(inference_config(content))
 
 
 @given(damaged(complete_metadata({}, CONFIG, LabelTree.from_dict(TREE), "x")))
 @settings(max_examples=80, deadline=None)
 def test_bundle_metadata(content: Any) -> None:
+    """What is accepted has a name and a version that can be a folder's, and a channel list on each side."""
     try:
         check_metadata(content, Path("metadata.json"))
     except HiersegError as error:
         one_sentence(error)
+    else:
+        folder = f"{content['name']}@{content['version']}"
+        assert PurePosixPath(folder).name == PureWindowsPath(folder).name == folder
+        for side in ("inputs", "outputs"):
+            assert all(
+                dict(entry["channel_def"]) is not None for entry in content["network_data_format"][side].values()
+            )
 
 
 @given(damaged(NNUNET))
@@ -130,9 +148,11 @@ def test_bundle_metadata(content: Any) -> None:
 def test_nnunet_labels(tmp_path: Path, content: Any) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     try:
-        read_label_tree(tmp_path / "dataset.json")
+        tree = read_label_tree(tmp_path / "dataset.json")
     except HiersegError as error:
         one_sentence(error)
+    else:
+        assert LabelTree.from_dict(tree.to_dict()) == tree
 
 
 @given(st.text(alphabet="ab,=01 \n#\t\"'", max_size=40))
@@ -140,9 +160,11 @@ def test_nnunet_labels(tmp_path: Path, content: Any) -> None:
 def test_lists_of_labels(tmp_path: Path, text: str) -> None:
     (tmp_path / "labels.txt").write_text(text, encoding="utf-8")
     try:
-        read_label_tree(tmp_path / "labels.txt")
+        tree = read_label_tree(tmp_path / "labels.txt")
     except HiersegError as error:
         one_sentence(error)
+    else:
+        assert LabelTree.from_dict(tree.to_dict()) == tree
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"nodes":' * 50_000, "1e999", "nul", "\x00"])

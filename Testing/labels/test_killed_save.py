@@ -55,7 +55,7 @@ while True:
 def run(folder: Path, mode: str, count: int) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(TRAINING)}
     command = [sys.executable, "-c", CHILD, str(folder), mode, str(count)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
 
 
 def number_of(folder: Path) -> int:

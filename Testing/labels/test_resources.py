@@ -43,7 +43,7 @@ def probe(python_path: Path, tmp_path: Path, **environment: str) -> list[str]:
         env={**clean, "PYTHONPATH": paths, **environment},
         cwd=tmp_path,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=120,
     )
@@ -77,7 +77,7 @@ def test_in_an_installed_wheel(tmp_path: Path) -> None:
         (checkout / "Resources" / kind / "probe").mkdir(parents=True)
         (checkout / "Resources" / kind / "probe" / "LICENSE").write_text("x", encoding="utf-8")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
-    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, cwd=checkout, capture_output=True, encoding="utf-8", check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -20,7 +20,7 @@ def test_prints_one_row_for_each_number_of_top_level_nodes() -> None:
         ],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "training")},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

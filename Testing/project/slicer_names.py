@@ -40,7 +40,7 @@ class Checkout:
 
     def _git(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(self.folder), *arguments], capture_output=True, check=True, text=True, encoding="utf-8",
+            ["git", "-C", str(self.folder), *arguments], capture_output=True, check=True, encoding="utf-8",
             errors="replace",
         )  # fmt: skip
         return done.stdout

@@ -53,6 +53,18 @@ def test_cmake_lists_every_file_of_the_module(name: str, pattern: str) -> None:
     assert listed - present == set(), "remove these from HierSubclassSeg/CMakeLists.txt"
 
 
+def test_what_other_programs_say_is_read_as_utf_8() -> None:
+    """``text=True`` reads it in the process's locale, which libraries change; ruff finds files that are read so."""
+    calls = [
+        f"{path.relative_to(ROOT)}:{node.value.lineno}"
+        for path in python_files()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.keyword) and node.arg in ("text", "universal_newlines")
+        if isinstance(node.value, ast.Constant) and node.value.value is True
+    ]
+    assert calls == [], "write encoding='utf-8' in place of text=True"
+
+
 def test_the_extension_installs_what_the_learning_half_needs() -> None:
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     assert "project(HierSubclassSeg)" in text

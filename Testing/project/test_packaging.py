@@ -67,7 +67,12 @@ def test_installed_wheel_finds_its_resources(wheel: Path, tmp_path: Path) -> Non
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "HIERSEG"))}
     environment["PYTHONPATH"] = str(tmp_path / "site")
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     found = {line.split()[0] for line in done.stdout.splitlines()}

@@ -42,7 +42,7 @@ def set_up(checkout: Path, **environment: str) -> subprocess.CompletedProcess[st
         [str(checkout / ".ci/setup-venv")],
         env={**inherited, "TMPDIR": str(checkout.parent), **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 
@@ -145,7 +145,7 @@ def test_scripts_are_sound_and_executable(script: str) -> None:
 
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "bench", "clean"])
 def test_make_targets_expand(target: str) -> None:
-    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 

@@ -55,7 +55,7 @@ def test_skips_fail_in_ci_only(ci: str, failed: int, tmp_path: Path) -> None:
         cwd=tmp_path,
         env={**os.environ, "CI": ci},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     summary = done.stdout.strip().splitlines()[-1]

@@ -126,7 +126,7 @@ def test_the_shared_vocabulary_needs_numpy_alone(name: str) -> None:
 def run(code: str, *paths: Path, isolated: bool = False) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(path) for path in paths)}
     command = [sys.executable, *(["-S"] if isolated else []), "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -38,7 +38,7 @@ def test_a_test_worker_leaves_no_folder(tmp_path: Path) -> None:
         cwd=ROOT,
         env=environment(tmp_path / "tmp"),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert "1 passed" in done.stdout, done.stdout + done.stderr

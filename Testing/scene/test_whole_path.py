@@ -134,7 +134,7 @@ def check(source: np.ndarray, affine: np.ndarray, written: np.ndarray, matrix: n
     between = np.linalg.inv(matrix) @ affine
     there = places @ between[:3, :3].T + between[:3, 3]
     index = np.rint(there).astype(int)
-    # A thousandth of a voxel, far below the half that is promised: the grids differ by whole voxels and turned axes alone.
+    # A hundredth of a voxel, far below the half that is promised: the grids differ by whole voxels and turned axes alone.
     assert np.abs(there - index).max() < 1e-2
     assert (index >= 0).all()
     assert (index < written.shape).all()

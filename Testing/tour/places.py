@@ -31,7 +31,7 @@ def check_python(python: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "training")}
     command = [python, "-c", "import hierseg, monai, torch"]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
     except OSError as error:
         raise MissingError(f"HIERSEG_PYTHON={python} cannot be started ({error.strerror}).") from error
     if done.returncode:
@@ -78,7 +78,9 @@ class Display:
     def __enter__(self) -> Self:
         if self._needed:
             command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1600x1100x24", "-nolisten", "tcp"]
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
+            )
             assert self._process.stdout is not None
             os.environ["DISPLAY"] = f":{self._process.stdout.readline().strip()}"
         return self

@@ -40,7 +40,7 @@ def a_dataset(journey: Journey) -> dict[str, Any]:
 
     environment = worker.startup_environment()
     made = subprocess.run(
-        [worker.python(), *words], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [worker.python(), *words], env=environment, capture_output=True, encoding="utf-8", check=False, timeout=120
     )
     assert made.returncode == 0, made.stderr[-500:]
     journey.kept["dataset"] = str(folder)

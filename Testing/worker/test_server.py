@@ -390,7 +390,7 @@ def test_a_person_who_starts_it_is_told_what_it_is() -> None:
             [sys.executable, "-m", "hierseg", "worker"],
             stdin=child,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=200,
             check=False,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "training")},

@@ -185,6 +185,9 @@ def check_config(config: Mapping[str, Any], where: Path) -> None:
         or sorted(_axis_of(letter) for letter in orientation) != [0, 1, 2]
     ):
         raise refuse("orientation", "give three letters such as RAS, one each of L/R, P/A and I/S")
+    axis = config.get("slice_axis")
+    if axis is not None and (type(axis) is not int or not 0 <= axis <= 2):
+        raise refuse("slice_axis", "give 0, 1 or 2, or null for the axis of the largest spacing")
     spacing = config.get("spacing")
     if spacing is not None and not (_numbers(spacing, 3) and all(value > 0 for value in spacing)):
         raise refuse("spacing", "give three positive numbers in mm, or null to keep that of the image")
@@ -248,7 +251,7 @@ def _check_channel(channel: Any, where: Path) -> None:
         raise BundleError(f"{where}: a channel is {channel!r}; give an object with 'name' and 'normalization'.")
     normalization = channel.get("normalization")
     kind = normalization.get("type") if isinstance(normalization, Mapping) else None
-    if not isinstance(normalization, Mapping) or kind not in NORMALIZATIONS:
+    if not isinstance(normalization, Mapping) or not isinstance(kind, str) or kind not in NORMALIZATIONS:
         raise BundleError(
             f"{where}: channel '{channel['name']}' has the normalization {normalization!r}; types are {', '.join(NORMALIZATIONS)}."
         )
@@ -256,6 +259,10 @@ def _check_channel(channel: Any, where: Path) -> None:
     if limits and not (_numbers(limits, 2) and float(limits[0] or 0) < float(limits[1] or 0)):
         raise BundleError(
             f"{where}: channel '{channel['name']}' is normalized from {limits[0]!r} to {limits[1]!r}; give 'lower' and 'upper', two numbers in ascending order."
+        )
+    if "percentile" in kind and not all(0 <= float(limit or 0) <= 100 for limit in limits):
+        raise BundleError(
+            f"{where}: channel '{channel['name']}' is normalized from percentile {limits[0]!r} to {limits[1]!r}; give 'lower' and 'upper' from 0 to 100."
         )
 
 

@@ -55,7 +55,9 @@ def _parents() -> dict[int, int]:
                         (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
                     )
     elif os.name == "posix":
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+        listed = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, encoding="utf-8", check=False
+        ).stdout
         for line in listed.splitlines():
             words = line.split()
             if len(words) == 2:

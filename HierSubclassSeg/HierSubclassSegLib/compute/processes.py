@@ -46,7 +46,7 @@ def started_at(pid: int) -> float | None:
         return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
     if os.name == "posix":
         listed = subprocess.run(
-            ["ps", "-o", "etime=", "-p", str(pid)], capture_output=True, text=True, check=False
+            ["ps", "-o", "etime=", "-p", str(pid)], capture_output=True, encoding="utf-8", check=False
         ).stdout.strip()
         return time.time() - _elapsed(listed) if listed else None
     return None

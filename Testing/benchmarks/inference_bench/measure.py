@@ -97,7 +97,7 @@ def run(command: Sequence[str], limit: int | None, **variables: str) -> dict[str
     """
     began = time.perf_counter()
     child = subprocess.Popen(
-        list(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **variables}
+        list(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env={**os.environ, **variables}
     )
     watch = _Watch(child, limit)
     watch.start()

@@ -81,7 +81,7 @@ def bundle_settings(bundle: Bundle, channels: Sequence[str]) -> dict[str, Any]:
             f"the dataset's channels are {', '.join(channels)}, but the start bundle {bundle.id} expects {', '.join(theirs)}; "
             "make a dataset with these channels in this order, or train without --init."
         )
-    arguments = dict(bundle.config["network"]["arguments"])
+    arguments = dict(bundle.config["network"].get("arguments", {}))
     settings: dict[str, Any] = {key: arguments.pop(key) for key in _NETWORK_KEYS if key in arguments}
     # Bundles of before there was a choice have the two heads.
     settings.setdefault("head", "two_heads")

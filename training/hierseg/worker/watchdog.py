@@ -134,6 +134,8 @@ def _process_table() -> list[tuple[int, int]]:
         return table
     if os.name != "posix":
         return []
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, encoding="utf-8", check=False
+    ).stdout
     rows = [line.split() for line in listing.splitlines()]
     return [(int(row[0]), int(row[1])) for row in rows if len(row) == 2]
