@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _SCRATCH = 1.5
 """Of what a network's arrays take: convolutions reorder and keep copies of their own."""
-_DECISION_BYTES = 48
-"""Of a slab's voxel on the input's grid, while its classes are compared: indices of 2, 4 and 8 bytes, several at a time."""
+_BLOCK_BYTES = 100_000_000
+"""A block of the input's grid while its classes are compared: indices of 2, 4 and 8 bytes, and the probabilities behind it."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def estimate(predictor: Predictor, headers: Sequence[Header], *, run: bool = Tru
     divisor = int(getattr(predictor.model, "divisor", 16))
     rungs = ladder(device, config, divisor, 1)
     spatial_dims = int(config.get("spatial_dims", 3))
-    slabs = [_slab(predictor, rung.patch_size, shape, source) for rung in rungs]
+    slabs = [_slab(predictor, rung.patch_size, shape) for rung in rungs]
     patch = _fitting(rungs[0].patch_size, shape, divisor)
     batch = default_batch(device, spatial_dims)
     cuda = device.type == "cuda"
@@ -181,7 +181,7 @@ def _fitting(patch: Sequence[int], shape: Sequence[int], divisor: int) -> list[i
     ]
 
 
-def _slab(predictor: Predictor, patch: Sequence[int], shape: Sequence[int], source: int) -> int:
+def _slab(predictor: Predictor, patch: Sequence[int], shape: Sequence[int]) -> int:
     """Probabilities of all classes for the planes that tiles reach along the longest axis, and deciding on them."""
     edges = _fitting(patch, shape, int(getattr(predictor.model, "divisor", 16)))
     flat = len(edges) == 2
@@ -191,8 +191,7 @@ def _slab(predictor: Predictor, patch: Sequence[int], shape: Sequence[int], sour
     reach = min(edges[axis], sizes[axis]) + 1
     plane = math.prod(sizes) // sizes[axis]
     classes = len(predictor.tree.top_level) + len(predictor.tree.leaves) + 1
-    share = min(1.0, reach / shape[axis])
-    return sums_dtype(predictor.device).itemsize * classes * plane * reach + round(_DECISION_BYTES * share * source)
+    return sums_dtype(predictor.device).itemsize * classes * plane * reach + min(_BLOCK_BYTES, 48 * plane * reach)
 
 
 _measured: weakref.WeakKeyDictionary[nn.Module, dict[int, float]] = weakref.WeakKeyDictionary()

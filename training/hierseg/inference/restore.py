@@ -30,7 +30,7 @@ _SAME_PLACE = 1e-6
 """In voxels: a plane of the input this far behind a plane of the network's grid is taken to lie on it."""
 
 _EDGE = {"cpu": 64, "cuda": 192}
-"""Voxels along a block's edge: small blocks hold few classes and stay in a processor's cache; a graphics card wants much to do."""
+"""Most voxels along a block's edge: small blocks hold few classes and stay in a processor's cache; a graphics card wants much to do."""
 
 
 class Restored(NamedTuple):
@@ -131,8 +131,12 @@ class Restorer:
         first[slab.axis] = slice(slab.first, None)
         affine = shifted(self._affine, first)
         edge = _EDGE["cpu" if slab.probabilities.leaf.device.type == "cpu" else "cuda"]
+        # Neither on the input's grid nor behind it on the network's is a block longer than that.
+        steps = np.maximum(1.0, np.linalg.norm(self._matrix[:3, :3], axis=0))
         with torch.inference_mode():
-            for parts in itertools.product(*(_even_parts(part, edge) for part in box)):
+            for parts in itertools.product(
+                *(_even_parts(part, max(1, int(edge / step))) for part, step in zip(box, steps, strict=True))
+            ):
                 if self._cancelled is not None and self._cancelled():
                     raise Cancelled
                 self._decide(slab.probabilities, affine, (parts[0], parts[1], parts[2]))
