@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -94,7 +95,10 @@ def _freeze(study: Any, arguments: argparse.Namespace) -> int:
     from hierseg.study.config import SPLITS
     from hierseg.study.data import StudyData
 
-    data = StudyData(study.data, arguments.out, lambda text: print(text, file=sys.stderr))
+    # Whatever the file says of the hashes: they are to be replaced.
+    data = StudyData(
+        dataclasses.replace(study.data, sha256={}), arguments.out, lambda text: print(text, file=sys.stderr)
+    )
     data.open("training", *SPLITS)
     if arguments.json:
         print(json.dumps({"sha256": data.sha256}))

@@ -2,7 +2,8 @@
 
 ::
 
-    data/training/  data/validation/  data/test/    the three draws, all with subclass labels (``test`` only when it is opened)
+    data/training/  data/validation/                two draws, all with subclass labels
+    data/test_seed3/                                the third, made when it is opened: each seed has a folder of its own
     data/<part>.json                                what was asked for, and the hash of what was made
     data/train_fine3/                               what a training sees: 3 subjects with subclass labels, the others with
                                                     superclass labels, and the validation cases
@@ -66,7 +67,7 @@ class StudyData:
 
     def dataset(self, part: str) -> Dataset:
         """A part that was opened, or the dataset folder."""
-        return Dataset.open(self.spec.folder if self.spec.folder is not None else self.place / part)
+        return Dataset.open(self._folder(part))
 
     def cases(self, part: str) -> tuple[Dataset, list[Case]]:
         """The annotated cases of a part, with their dataset.
@@ -85,6 +86,11 @@ class StudyData:
         """The hash of what holds a part."""
         return self.sha256[FOLDER if self.spec.folder is not None else part]
 
+    def _folder(self, part: str) -> Path:
+        if self.spec.folder is not None:
+            return Path(self.spec.folder)
+        return self.place / (f"test_seed{self.spec.test_seed}" if part == "test" else part)
+
     def _request(self, part: str) -> Request:
         spec = self.spec
         count = {"training": spec.cases, "validation": spec.validation, "test": spec.test}[part]
@@ -94,15 +100,15 @@ class StudyData:
         return Request(str(spec.kind), cases=count, seed=seed, size=spec.size, difficulty=spec.difficulty)
 
     def _checked(self, part: str) -> str:
-        record = self.place / f"{part}.json"
+        folder = self._folder(part)
+        record = self.place / f"{FOLDER if part == FOLDER else folder.name}.json"
         before = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
         asked: dict[str, Any]
         if part == FOLDER:
-            folder = Path(str(self.spec.folder))
             asked = {"folder": str(folder.resolve())}
         else:
             request = self._request(part)
-            folder, asked = self.place / part, dataclasses.asdict(request)
+            asked = dataclasses.asdict(request)
         if before is not None and before["asked"] != asked:
             raise ConfigError(
                 f"{folder}: made for another description than the study's ({_difference(before['asked'], asked)}); "

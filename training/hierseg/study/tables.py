@@ -222,7 +222,7 @@ def story_of(content: Mapping[str, Any]) -> list[str]:
     if content["minutes"] is not None:
         lines.append(f"A run took {content['minutes']:.1f} minutes (median).")
     if content["attempts"]:
-        lines.append(f"The test data were opened {len(content['attempts'])} times: {_attempts(content['attempts'])}.")
+        lines.append(f"Looks at test data: {len(content['attempts'])}. {_attempts(content['attempts'])}.")
     return lines
 
 
