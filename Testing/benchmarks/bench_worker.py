@@ -1,6 +1,6 @@
 """What a warm worker costs beside the prediction itself: seconds and bytes on the way to it and back.
 
-    PYTHONPATH=training:HierSubclassSeg:Testing python Testing/benchmarks/bench_worker.py [--size 256] [--runs 5]
+    make bench ARGS="worker [--size 256] [--runs 5]"
 
 An image in memory, ordered as Slicer orders its voxels, is segmented again and again by one worker, through the client that the
 module uses.  The network marks a bright ball (its weights are set by hand), so that the answer has a form; what the

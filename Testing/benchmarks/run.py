@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {
         ["--quick"],
     ),
     "skipping": ([str(HERE / "bench_skipping.py")], ["--size", "48", "--runs", "1"]),
+    "worker": ([str(HERE / "bench_worker.py")], ["--size", "48", "--runs", "1"]),
     "main_job": ([str(HERE / "bench_main_job.py")], ["--size", "48", "--runs", "1"]),
     "heartbeat": ([str(HERE / "bench_heartbeat.py")], ["--size", "48", "--runs", "1"]),
     "separate_normalization": ([str(HERE / "bench_separate_normalization.py")], []),
@@ -76,7 +77,8 @@ def main() -> int:
 
 def _run(command: list[str]) -> Any:
     """The JSON that a benchmark prints, or None if it failed; its stderr is shown as it comes."""
-    paths = [str(REPOSITORY / "training"), str(REPOSITORY / "HierSubclassSeg"), os.environ.get("PYTHONPATH", "")]
+    folders = [str(REPOSITORY / name) for name in ("training", "HierSubclassSeg", "Testing")]
+    paths = [*folders, os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     done = subprocess.run(
         [sys.executable, *command], stdout=subprocess.PIPE, encoding="utf-8", env=environment, check=False
