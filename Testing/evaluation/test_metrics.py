@@ -33,11 +33,11 @@ ANY = [*TREE.values.tolist(), 255]
 maps = st.lists(st.tuples(st.sampled_from(LEAVES), st.sampled_from(ANY)), min_size=1, max_size=40)
 
 
-def by_definition(prediction: np.ndarray, reference: np.ndarray, name: str) -> float | None:
-    """Dice voxel by voxel, straight from the sentence in the module."""
+def by_definition(prediction: np.ndarray, reference: np.ndarray, name: str) -> dict[str, float | None]:
+    """Scores voxel by voxel, straight from the sentences in the module."""
     node = TREE.node(name)
     inside = {node.name} | {below.name for below in TREE.descendants(node)}
-    both = predicted = present = 0
+    both = predicted = present = others = 0
     for found, truth in zip(prediction.tolist(), reference.tolist(), strict=True):
         if truth == 255:
             continue
@@ -48,14 +48,37 @@ def by_definition(prediction: np.ndarray, reference: np.ndarray, name: str) -> f
         both += is_found and known.name in inside
         predicted += is_found
         present += known.name in inside
-    return 2 * both / (predicted + present) if present else None
+        others += known.name not in inside
+    rejected = others - (predicted - both)
+    return {
+        "dice": 2 * both / (predicted + present) if present else None,
+        "sensitivity": both / present if present else None,
+        "balanced_accuracy": (both / present + rejected / others) / 2 if present and others else None,
+    }
 
 
 @given(maps)
 def test_scores_follow_the_definition(pairs: list[tuple[int, int]]) -> None:
     prediction, reference = (np.array(part, dtype=np.uint8) for part in zip(*pairs, strict=True))
-    scores = node_scores(prediction, reference, TREE)
-    assert scores == pytest.approx({node.name: by_definition(prediction, reference, node.name) for node in TREE.nodes})
+    overlaps = node_overlaps(prediction, reference, TREE)
+    for node in TREE.nodes:
+        for name, expected in by_definition(prediction, reference, node.name).items():
+            assert getattr(overlaps[node.name], name) == (None if expected is None else pytest.approx(expected))
+    assert node_scores(prediction, reference, TREE) == {name: overlap.dice for name, overlap in overlaps.items()}
+
+
+def test_sparse_scores_by_hand() -> None:
+    """Six voxels of strokes: three "left" (two found), two "right" (one called left), one known as "structure" only."""
+    prediction = np.array([1, 1, 4, 2, 1, 4, 1, 1])
+    reference = np.array([1, 1, 1, 2, 2, 11, 255, 255])
+    overlaps = node_overlaps(prediction, reference, TREE)
+    assert overlaps["left"].sensitivity == pytest.approx(2 / 3)
+    assert overlaps["left"].balanced_accuracy == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert overlaps["right"].sensitivity == pytest.approx(1 / 2)
+    assert overlaps["right"].balanced_accuracy == pytest.approx((1 / 2 + 3 / 3) / 2)
+    assert overlaps["structure"].sensitivity == pytest.approx(4 / 6)
+    assert overlaps["structure"].balanced_accuracy is None, "nothing outside of it was annotated"
+    assert overlaps["skull"].sensitivity is None
 
 
 @given(maps, st.randoms(use_true_random=False))

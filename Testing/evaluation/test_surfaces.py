@@ -5,9 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.metrics import (
+    compute_average_surface_distance,
+    compute_dice,
+    compute_hausdorff_distance,
+    compute_surface_dice,
+)
 from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 
+from engine.blobs import TREE
+from hierseg.evaluation.case_scores import score_case
 from hierseg.evaluation.surface import surface_scores
 
 SPACING = (0.7, 1.5, 3.0)
@@ -19,34 +28,64 @@ def blob(seed: int, shape: tuple[int, ...] = (14, 12, 9)) -> np.ndarray:
     return np.asarray(noise > np.quantile(noise, 0.8))
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_monai_agrees(seed: int) -> None:
-    prediction, reference = blob(seed), blob(seed + 100)
-    found = surface_scores(prediction, reference, SPACING, tolerance=1.6)
+SHAPES = st.tuples(st.integers(4, 14), st.integers(4, 12), st.integers(1, 9))
+SPACINGS = st.tuples(*(st.sampled_from([0.5, 0.7, 1.0, 1.6, 3.0, 5.0]),) * 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SHAPES, SPACINGS, st.integers(0, 10_000), st.integers(0, 10_000))
+def test_monai_agrees(shape: tuple[int, ...], spacing: tuple[float, ...], one_seed: int, other_seed: int) -> None:
+    prediction, reference = blob(one_seed, shape), blob(other_seed, shape)
+    found = surface_scores(prediction, reference, spacing, tolerance=1.65)
     assert found is not None
     one, other = (torch.from_numpy(mask)[None, None] for mask in (prediction, reference))
-    settings = {"include_background": True, "spacing": SPACING}
+    given_to = {"include_background": True, "spacing": spacing}
     assert found.hausdorff95 == pytest.approx(
-        float(compute_hausdorff_distance(one, other, percentile=95, **settings)), rel=1e-5
+        float(compute_hausdorff_distance(one, other, percentile=95, **given_to)), rel=1e-5, abs=1e-6
     )
     assert found.mean_distance == pytest.approx(
-        float(compute_average_surface_distance(one, other, symmetric=True, **settings)), rel=1e-5
+        float(compute_average_surface_distance(one, other, symmetric=True, **given_to)), rel=1e-5, abs=1e-6
     )
-    assert found.surface_dice == pytest.approx(float(compute_surface_dice(one, other, [1.6], **settings)), rel=1e-5)
+    assert found.surface_dice == pytest.approx(float(compute_surface_dice(one, other, [1.65], **given_to)), rel=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_scipy_s_distance_transform_agrees(seed: int) -> None:
-    prediction, reference = blob(seed), blob(seed + 50)
-    found = surface_scores(prediction, reference, SPACING, tolerance=2.0)
+@settings(max_examples=40, deadline=None)
+@given(SHAPES, SPACINGS, st.integers(0, 10_000), st.integers(0, 10_000))
+def test_scipy_s_distance_transform_agrees(
+    shape: tuple[int, ...], spacing: tuple[float, ...], one_seed: int, other_seed: int
+) -> None:
+    prediction, reference = blob(one_seed, shape), blob(other_seed, shape)
+    found = surface_scores(prediction, reference, spacing, tolerance=2.05)
     assert found is not None
     edges = [np.pad(mask, 1) ^ binary_erosion(np.pad(mask, 1)) for mask in (prediction, reference)]
-    fields = [distance_transform_edt(~edge, sampling=SPACING) for edge in edges]
+    fields = [distance_transform_edt(~edge, sampling=spacing) for edge in edges]
     there, back = fields[1][edges[0]], fields[0][edges[1]]
     both = np.concatenate([there, back])
-    assert found.hausdorff95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), rel=1e-5)
-    assert found.mean_distance == pytest.approx(both.mean(), rel=1e-5)
-    assert found.surface_dice == pytest.approx((both <= 2.0).mean(), abs=1e-6)
+    assert found.hausdorff95 == pytest.approx(
+        max(np.percentile(there, 95), np.percentile(back, 95)), rel=1e-5, abs=1e-6
+    )
+    assert found.mean_distance == pytest.approx(both.mean(), rel=1e-5, abs=1e-6)
+    assert found.surface_dice == pytest.approx((both <= 2.05).mean(), abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SHAPES, SPACINGS, st.integers(0, 10_000))
+def test_the_scores_of_a_case_are_monai_s(shape: tuple[int, ...], spacing: tuple[float, ...], seed: int) -> None:
+    """Whole label maps through the tree: every node's Dice and distances are those of its own mask."""
+    rng = np.random.default_rng(seed)
+    maps = [rng.choice([0, 1, 2], shape, p=[0.6, 0.2, 0.2]).astype(np.uint8) for _ in range(2)]
+    found = score_case(*maps, TREE, spacing)
+    for node, values in {"background": [0], "tumor": [1, 2], "core": [1], "edema": [2]}.items():
+        masks = [np.isin(one, values) for one in maps]
+        one, other = (torch.from_numpy(mask)[None, None] for mask in masks)
+        scores = found.nodes[node]
+        if not masks[1].any():
+            assert scores.dice is None
+            continue
+        assert scores.dice == pytest.approx(float(compute_dice(one, other)), rel=1e-6)
+        if masks[0].any():
+            distance = compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=spacing)
+            assert scores.hausdorff95 == pytest.approx(float(distance), rel=1e-5, abs=1e-6)
 
 
 def test_two_voxels_by_hand() -> None:

@@ -71,6 +71,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="MM",
         help="distance within which surfaces count as the same (default: 2)",
     )
+    parser.add_argument(
+        "--unknown",
+        nargs="+",
+        metavar="NODE",
+        default=[],
+        help="structures that the model never learned, or 'unlabelled' where references are complete but for unknown matter: is it less "
+        "confident there? Needs what 'hierseg predict --confidence' writes; these voxels are left out of the other scores",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON: Dice by case and node, and the means")
     parser.set_defaults(run=run)
 
@@ -93,7 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         node.name: mean_score({case: row[node.name] for case, row in scores.items()}, scores) for node in tree.nodes
     }
     if arguments.json:
-        print(json.dumps({"cases": scores, "mean": means}, ensure_ascii=False))
+        unknown = {} if found.notice is None else {"out_of_distribution": found.notice.to_dict()}
+        print(json.dumps({"cases": scores, "mean": means, **unknown}, ensure_ascii=False))
         return 0
     width = max(len(node.name) + 2 * (node.depth - 1) for node in tree.nodes)
     print(f"Dice, mean of {len(scores)} case{'' if len(scores) == 1 else 's'}")
@@ -102,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         count = sum(row[node.name] is not None for row in scores.values())
         shown = "not in the reference" if mean is None else f"{mean:.3f}  ({count} case{'' if count == 1 else 's'})"
         print(f"{'  ' * (node.depth - 1) + node.name:<{width}}  {shown}")
+    for sentence in () if found.notice is None else found.notice.sentences():
+        print(sentence)
     if arguments.out is not None:
         print(f"All scores, with plots: {arguments.out / PAGE_NAME}")
     return 0
@@ -111,20 +122,50 @@ def _scored(tree: LabelTree, cases: Sequence[_Case], arguments: argparse.Namespa
     from tqdm import tqdm
 
     from hierseg.evaluation.case_scores import score_case
+    from hierseg.evaluation.out_of_distribution import NO_SCORES, Notice, unknown_voxels
     from hierseg.evaluation.report import Evaluation
 
     scores = {}
+    notice = Notice(arguments.unknown) if arguments.unknown else None
     for case in tqdm(cases, unit="case", desc="evaluate", disable=arguments.out is None):
         found, truth = _read(case, tree)
+        labels, reference = np.asarray(found.array), np.asarray(truth.array)
+        if notice is not None:
+            hidden = unknown_voxels(reference, tree, arguments.unknown)
+            labelled = hidden | (reference != tree.unlabelled)
+            notice.add(case.name, labels != tree.unlabelled, hidden, labelled, _confidence(case, labels.shape))
+            reference = np.where(hidden, reference.dtype.type(tree.unlabelled), reference)
         scores[case.name] = score_case(
-            np.asarray(found.array),
-            np.asarray(truth.array),
+            labels,
+            reference,
             tree,
             truth.spacing,
             tolerance=arguments.tolerance,
             surfaces=arguments.out is not None,
         )
-    return Evaluation(tree, scores, arguments.tolerance)
+    if notice is not None and all(case.state == NO_SCORES for case in notice.cases.values()):
+        raise ImageError(
+            f"{arguments.prediction}: there is no confidence map beside the label maps, which --unknown needs; predict with --confidence."
+        )
+    return Evaluation(tree, scores, arguments.tolerance, notice)
+
+
+def _confidence(case: _Case, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The confidence map beside a prediction; None if there is none.
+
+    Raises:
+        ImageError: it lies on another grid.
+    """
+    from hierseg.imageio import read_volume
+
+    places = (case.prediction.with_name(f"{case.name}_confidence{ending}") for ending in ENDINGS)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        return None
+    found = np.asarray(read_volume(path).array)
+    if found.shape != shape:
+        raise ImageError(f"{path}: lies on another grid than {case.prediction}; predict the case again.")
+    return found
 
 
 def _read(case: _Case, tree: LabelTree) -> tuple[Volume, Volume]:
@@ -143,6 +184,7 @@ def _save(found: Evaluation, cases: Sequence[_Case], arguments: argparse.Namespa
     """All forms of the scores; the page with the worst cases."""
     from hierseg.atomic import write_text
     from hierseg.evaluation.html.reports import evaluation_page
+    from hierseg.evaluation.out_of_distribution import unknown_voxels
     from hierseg.evaluation.report import PAGE_NAME
     from hierseg.evaluation.worst import picture, worst_cases
     from hierseg.imageio import read_volume
@@ -159,6 +201,8 @@ def _save(found: Evaluation, cases: Sequence[_Case], arguments: argparse.Namespa
             if volume.array.shape == reference.array.shape:
                 image = np.asarray(volume.array)
         labels, truth = np.asarray(prediction.array), np.asarray(reference.array)
+        if arguments.unknown:
+            truth = np.where(unknown_voxels(truth, found.tree, arguments.unknown), found.tree.unlabelled, truth)
         one = picture(name, labels, truth, found.tree, reference.affine, image)
         if one is not None:
             shown.append(one)

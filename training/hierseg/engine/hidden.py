@@ -16,13 +16,10 @@ from hierseg.data.cases import ChangeLabel, load_case
 from hierseg.data.preprocess import Preprocessor
 from hierseg.dataset import Case, Dataset
 from hierseg.errors import ConfigError
-from hierseg.evaluation.out_of_distribution import Separation, separation
+from hierseg.evaluation.out_of_distribution import Separation, separation, some
 from hierseg.inference import predict_prepared
 from hierseg.labeltree import LabelTree
 from hierseg.networks import HierarchicalSegmenter
-
-_MOST = 200_000
-"""Voxels of each kind that are kept of a case."""
 
 
 def hidden_values(tree: LabelTree, names: Sequence[str]) -> list[int]:
@@ -70,7 +67,6 @@ def notice_hidden(
     """
     tree, preprocessor = dataset.tree, Preprocessor(config)
     values = hidden_values(tree, names)
-    rng = np.random.default_rng(0)
     known: list[np.ndarray] = []
     unknown: list[np.ndarray] = []
     for case in cases:
@@ -79,9 +75,5 @@ def notice_hidden(
         score = found.leaf.max(dim=0).values.cpu().numpy()
         hidden = np.isin(prepared.label, values)
         for mask, into in ((~hidden & (prepared.label != tree.unlabelled), known), (hidden, unknown)):
-            into.append(_some(score[mask], rng))
+            into.append(some(score[mask]))
     return separation(np.concatenate(known or [np.zeros(0)]), np.concatenate(unknown or [np.zeros(0)]))
-
-
-def _some(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return scores if len(scores) <= _MOST else rng.choice(scores, _MOST, replace=False)

@@ -14,6 +14,7 @@ from typing import Any
 from hierseg.atomic import write_json, write_text
 from hierseg.errors import ImageError
 from hierseg.evaluation.case_scores import ABSENT, INVENTED, METRICS, MISSED, CaseScores
+from hierseg.evaluation.out_of_distribution import Notice
 from hierseg.evaluation.statistics import Summary, summarize
 from hierseg.labeltree import LabelTree
 
@@ -42,11 +43,13 @@ class Evaluation:
         tree: whose nodes are scored.
         cases: scores by case.
         tolerance: mm, of the surface Dice.
+        notice: whether what the model never learned was noticed; None where this was not asked.
     """
 
     tree: LabelTree
     cases: Mapping[str, CaseScores]
     tolerance: float
+    notice: Notice | None = None
 
     def by_case(self, node: str, metric: str) -> dict[str, float]:
         """A number of a node, by the cases that have it."""
@@ -97,6 +100,7 @@ class Evaluation:
                 for node in self.tree.nodes
             },
             **{name: plain(self.whole(name)) for name in _WHOLE},
+            **({} if self.notice is None else {"out_of_distribution": self.notice.to_dict()}),
         }
 
     def to_csv(self) -> str:
@@ -140,6 +144,8 @@ class Evaluation:
                 "",
                 f"Wrong: {100 * wrong.mean:.2f} % of the labelled voxels. Tree distance (0 to 1): {distance.mean:.4f} over all of them{worse}.",
             ]
+        for sentence in () if self.notice is None else self.notice.sentences():
+            lines += ["", sentence]
         return "\n".join(lines) + "\n"
 
     def save(self, folder: Path) -> None:

@@ -13,6 +13,7 @@ from hierseg.evaluation.html.curves import Curve, curve_plot
 from hierseg.evaluation.html.page import Section, page, table
 from hierseg.evaluation.html.pictures import pictures
 from hierseg.evaluation.html.plots import bar_plot, box_plot
+from hierseg.evaluation.out_of_distribution import Notice
 from hierseg.evaluation.report import COLUMNS, SHARES, Evaluation, cell
 from hierseg.evaluation.significance import MEAN, Row, is_significant, mean_over_files
 from hierseg.evaluation.statistics import summarize
@@ -45,6 +46,8 @@ def evaluation_page(found: Evaluation, shown: Sequence[Picture] = (), title: str
         if groups:
             sections.append(_boxes(groups, metric))
     sections += _errors({"": [cases[name].errors for name in cases]}, {"": [case.labelled for case in cases.values()]})
+    if found.notice is not None:
+        sections.append(_notice(found.notice))
     if shown:
         captions = [_caption(cases[one.case], one) for one in shown]
         sections.append(
@@ -166,6 +169,17 @@ def _boxes(groups: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str)
         box_plot(groups, heading, scale=scale, highest=_highest(metric)),
         _BOX,
     )
+
+
+def _notice(notice: Notice) -> Section:
+    """Unknown voxels: what was found, and the area under the curve of every case."""
+    areas = {name: case.separation.auroc for name, case in notice.cases.items() if case.separation.auroc is not None}
+    rates = {name: case.separation.fpr95 for name, case in notice.cases.items() if case.separation.fpr95 is not None}
+    rows = {"area under the curve": areas, "false positives": rates}
+    plot = box_plot(
+        {name: {"": values} for name, values in rows.items() if values}, "%, of each case", scale=100, highest=100
+    )
+    return Section("Out of distribution", plot if areas else "", " ".join(notice.sentences()))
 
 
 def _highest(metric: str) -> float | None:
