@@ -11,20 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hierseg import resources
 from hierseg.data.translation import coarsened
 from hierseg.dataset import Dataset
 from hierseg.errors import ConfigError, DatasetError
 from hierseg.imageio import read_volume
 from hierseg.labeltree import LabelTree
-from hierseg.phantoms.writing import PHANTOMS, Request, draw_subject, make_phantom
+from hierseg.phantoms.writing import PHANTOMS, Request, Sparse, draw_subject, make_phantom
 
 KINDS = sorted(PHANTOMS)
-SMALL = {"acdc": 40, "brats": 40, "brain": 40}
+DENSE = [kind for kind in KINDS if not isinstance(PHANTOMS[kind], Sparse)]
 
 
 def tree_of(kind: str) -> LabelTree:
-    return LabelTree.load(resources.path("label_trees", PHANTOMS[kind].tree_name))
+    return PHANTOMS[kind].tree()
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -54,14 +53,15 @@ def test_same_seed_gives_same_bytes(kind: str, tmp_path: Path) -> None:
 def test_truth_lies_in_the_tree_and_images_on_its_grid(kind: str, seed: int, index: int, size: int) -> None:
     tree = tree_of(kind)
     for scan in draw_subject(Request(kind, cases=1, seed=seed, size=size), index):
-        assert set(np.unique(scan.labels)) <= set(tree.leaf_values.tolist())
+        known = set(tree.leaf_values.tolist()) | ({tree.unlabelled} if kind not in DENSE else set())
+        assert set(np.unique(scan.labels)) <= known
         assert len(scan.images) == len(PHANTOMS[kind].channels)
         assert all(image.shape == scan.labels.shape and image.dtype == np.int16 for image in scan.images)
         assert max(scan.labels.shape) == size
         assert all(image.min() < image.max() for image in scan.images)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DENSE)
 def test_every_leaf_occurs(kind: str) -> None:
     tree = tree_of(kind)
     for index in range(2):
@@ -108,14 +108,15 @@ def test_a_subject_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None
     assert content(tmp_path / "one")[name] == content(tmp_path / "two")[name]
 
 
-def best_interval_dice(feature: np.ndarray, inside: np.ndarray) -> float:
-    """The highest Dice of any rule "intensity between a and b" for the voxels ``inside``."""
+def best_interval(feature: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """The rule "intensity from a to below b" with the highest Dice for the voxels ``inside``."""
     edges = np.quantile(feature, np.linspace(0, 1, 41))
     bins = np.clip(np.searchsorted(edges, feature, side="right") - 1, 0, 39)
     hits = np.concatenate([[0], np.cumsum(np.bincount(bins[inside], minlength=40))])
     chosen = np.concatenate([[0], np.cumsum(np.bincount(bins, minlength=40))])
-    dice = 2 * (hits[None] - hits[:, None]) / np.maximum(1, chosen[None] - chosen[:, None] + hits[-1])
-    return float(np.triu(dice).max())
+    dice = np.triu(2 * (hits[None] - hits[:, None]) / np.maximum(1, chosen[None] - chosen[:, None] + hits[-1]))
+    low, high = np.unravel_index(int(np.argmax(dice)), dice.shape)
+    return float(edges[low]), float(np.inf if high == 40 else edges[high])
 
 
 def gaussian_dice(features: np.ndarray, labels: np.ndarray) -> float:
@@ -133,31 +134,41 @@ def gaussian_dice(features: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(dice))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DENSE)
 def test_intensity_alone_cannot_tell_subclasses(kind: str) -> None:
-    """Within each superclass, at the default difficulty: no threshold finds a subclass, no intensity rule finds all."""
+    """Within each superclass, at the default difficulty: what was chosen on some subjects does not hold for others.
+
+    Intensities are scaled by the scan's range, as trainers do.  ``bench_phantoms.py`` measures the same with more subjects.
+    """
     tree = tree_of(kind)
-    checked = 0
-    for index in range(2):
-        scan = draw_subject(Request(kind, cases=1, size=72), index)[0]
-        for top in tree.top_level:
-            children = [leaf.value for leaf in tree.leaves_under(top)]
-            if len(children) < 2:
-                continue
-            inside = np.isin(scan.labels, children)
-            labels = scan.labels[inside]
-            features = np.stack([image[inside] for image in scan.images], axis=1).astype(float)
-            assert gaussian_dice(features, labels) < 0.7, (scan.id, top.name)
-            for value in children:
-                # A subclass that fills most of its parent is found by "everything": that tells nothing of intensity.
-                if np.mean(labels == value) < 0.4:
-                    best = max(best_interval_dice(column, labels == value) for column in features.T)
-                    assert best < 0.7, (scan.id, tree.by_value(value).name, best)
-                    checked += 1
-    assert checked >= 2
+
+    def inside(index: int, children: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        scan = draw_subject(Request(kind, cases=1, size=40), index)[0]
+        kept = np.isin(scan.labels, children)
+        columns = [(image[kept] - np.min(image)) / np.percentile(image, 99.5) for image in scan.images]
+        return np.stack(columns, axis=1), scan.labels[kept]
+
+    for top in tree.top_level:
+        children = [leaf.value for leaf in tree.leaves_under(top)]
+        if len(children) < 2:
+            continue
+        features, labels = (np.concatenate(part) for part in zip(*[inside(i, children) for i in range(6)], strict=True))
+        seen = [inside(index, children) for index in range(6, 12)]
+        dice = []
+        for value in children:
+            rules = [best_interval(column, labels == value) for column in features.T]
+            for channel, (low, high) in enumerate(rules):
+                found = [(scan[:, channel] >= low) & (scan[:, channel] < high) for scan, _ in seen]
+                scores = [
+                    2 * np.sum(f & (truth == value)) / (f.sum() + np.sum(truth == value))
+                    for f, (_, truth) in zip(found, seen, strict=True)
+                ]
+                dice.append((value, channel, float(np.mean(scores))))
+        best = [max(score for other, _, score in dice if other == value) for value in children]
+        assert np.mean(best) < 0.65, (top.name, dice)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DENSE)
 def test_difficulty_makes_intensities_overlap(kind: str) -> None:
     tree = tree_of(kind)
     top = max(tree.top_level, key=lambda node: len(tree.leaves_under(node)))
@@ -200,7 +211,7 @@ def test_published_layout_of_brats(tmp_path: Path) -> None:
         assert set(np.unique(truth)) == {0, 1, 2, 4}
         flair = read_volume(tmp_path / "brats" / name / f"{name}_flair.nii.gz").array
         assert np.all(flair[truth > 0] > 0), "the tumor lies in the brain"
-        assert np.mean(flair == 0) > 0.3, "the skull is stripped to exact zeros"
+        assert np.mean(flair == 0) > 0.1, "the skull is stripped to exact zeros"
 
 
 def test_grid_and_size_are_those_of_the_originals() -> None:

@@ -16,11 +16,12 @@ def add_parser(subparsers: Any) -> None:
         description=(
             "Makes images and their exact label maps from a seed: the same command gives the same bytes. "
             "acdc: cardiac short-axis MR, two frames a patient; brats: four-channel MR with a glioma; "
-            "brain: heads in the structures of the start model, with random contrast."
+            "brain: heads in the structures of the start model, with random contrast; hyperspectral: scenes of surgery in 32 bands, "
+            "training scenes with a few strokes, without a background, and with materials that are in no class."
         ),
         epilog="Example: hierseg phantom acdc --cases 10 --fine 2 --out phantom && hierseg train phantom --out run",
     )
-    parser.add_argument("kind", choices=["acdc", "brats", "brain"], help="which kind of phantom")
+    parser.add_argument("kind", choices=["acdc", "brats", "brain", "hyperspectral"], help="which kind of phantom")
     parser.add_argument("--cases", type=int, required=True, metavar="N", help="how many subjects to make")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="what everything is drawn from (default: 0)")
@@ -42,6 +43,9 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="write the published layout of ACDC or BraTS 2021 instead of a dataset folder",
     )
+    parser.add_argument(
+        "--dense", action="store_true", help="hyperspectral: training scenes carry their dense truth, too, not strokes"
+    )
     parser.add_argument("--json", action="store_true", help="print what was made as JSON")
     parser.set_defaults(run=run)
 
@@ -61,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         size=arguments.size,
         difficulty=arguments.difficulty,
         raw=arguments.raw,
+        dense=arguments.dense,
     )
     request.check()
     with tqdm(total=request.cases + request.test, unit="subject", desc=f"{request.kind} phantom") as bar:

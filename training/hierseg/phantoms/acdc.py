@@ -1,8 +1,9 @@
 """Cardiac short-axis MR with the folders, label values and grid of ACDC.
 
 A left ventricle tapers from base to apex inside its wall, a crescent of right ventricle leans on the septum.  Slices
-are thick: each is the mean over its thickness, shifted a little as by breathing.  Both blood pools have one
-intensity, and the wall's differs by little more than the noise, so that position and shape tell the three apart.
+are thick: each is the mean over its thickness, shifted a little as by breathing.  Both blood pools have about the same
+intensity.  What blood and wall look like differs from scanner to scanner by more than the two differ in one of them, and
+around the heart lie vessels and organs that look like either: position, shape and texture tell.
 
 ACDC itself: Bernard et al., IEEE Transactions on Medical Imaging 2018.
 """
@@ -14,24 +15,27 @@ from pathlib import Path
 import numpy as np
 
 from hierseg.atomic import write_text
+from hierseg.phantoms.chest import clutter, look_of
 from hierseg.phantoms.contrast import smooth_field
-from hierseg.phantoms.shapes import Coordinates, Scan, affine_of, coordinates, ellipsoid, turned, warped
+from hierseg.phantoms.shapes import Scan, affine_of, coordinates, turned, warped
+from hierseg.phantoms.trees import Shipped
 
 IN_PLANE = 1.4
 THICKNESS = 10.0
-SLICES = 9
+# Small slices show the heart and what is next to it, as crops of ACDC to the region of interest do.
+CROPPED, COARSEST = 134.0, 2.1
 # ACDC's published values.
 BACKGROUND, RIGHT_VENTRICLE, WALL, LEFT_VENTRICLE = 0, 1, 2, 3
-# Appearance only: background in the truth, but for the papillary muscles, which look like wall and count as cavity.
-LUNG, FLESH, FAT, PAPILLARY = 4, 5, 6, 7
+# Appearance only: muscles inside the cavities look like wall and count as cavity.
+LEFT_MUSCLE, RIGHT_MUSCLE = 4, 5
 
-_TRUTH = np.array([BACKGROUND, RIGHT_VENTRICLE, WALL, LEFT_VENTRICLE, 0, 0, 0, LEFT_VENTRICLE], dtype=np.uint8)
+_TRUTH = np.array([BACKGROUND, RIGHT_VENTRICLE, WALL, LEFT_VENTRICLE, LEFT_VENTRICLE, RIGHT_VENTRICLE], dtype=np.uint8)
 
 FRAMES = (("ED", 1), ("ES", 12))
 _DISEASES = ("NOR", "DCM", "HCM", "MINF", "RV")
 
 
-class AcdcPhantom:
+class AcdcPhantom(Shipped):
     """Two frames a patient, end-diastolic and end-systolic, in the tree ``acdc``."""
 
     name = "acdc"
@@ -46,14 +50,17 @@ class AcdcPhantom:
         Args:
             rng: source of everything.
             index: number of the patient, for its name.
-            size: voxels along each side of a slice; their number, not the field of view, changes.
-            difficulty: 0 to 1: noise against contrast, and how much the shape varies.
+            size: voxels along each side of a slice; below 144 the field of view shrinks to the heart, too.
+            difficulty: 0 to 1: noise against contrast, how much scanners differ, and how much the shape varies.
         """
-        spacing = (IN_PLANE * self.default_size / size,) * 2 + (THICKNESS,)
-        shape = (size, size, SLICES)
+        view = float(np.clip(COARSEST * size, CROPPED, IN_PLANE * self.default_size))
+        spacing = (view / size,) * 2 + (THICKNESS,)
+        shape = (size, size, int(rng.integers(7, 12)))
         heart = _Heart(rng, difficulty)
-        shifts = rng.normal(0, 0.5 + difficulty, size=(2, SLICES))
+        shifts = rng.normal(0, 0.5 + difficulty, size=(2, shape[2]))
         folds = int(rng.integers(2**31))
+        look = look_of(rng, difficulty)
+        surroundings = clutter(rng, look, shape, spacing, heart.center)
         scans = []
         for number, (frame, _) in enumerate(FRAMES):
             # Both frames are warped alike: it is the same chest.
@@ -61,12 +68,10 @@ class AcdcPhantom:
                 heart.labels(np.random.default_rng(folds), shape, spacing, number, shifts, offset)
                 for offset in (-THICKNESS / 3, 0.0, THICKNESS / 3)
             ]
-            image = _image(parts, rng, difficulty)
-            labels = _TRUTH[parts[1]]
+            image = look.image(rng, parts, surroundings, spacing)
             group = f"patient{index + 1:03d}"
-            scans.append(
-                Scan(f"{group}_{frame}", group, (image,), labels, affine_of(spacing, shape, signs=(-1, -1, 1)))
-            )
+            affine = affine_of(spacing, shape, signs=(-1, -1, 1))
+            scans.append(Scan(f"{group}_{frame}", group, (image,), _TRUTH[parts[1]], affine))
         return scans
 
     def write_published(self, folder: Path, scans: list[Scan], rng: np.random.Generator) -> None:
@@ -92,15 +97,16 @@ class _Heart:
     """The measures of one patient's heart, in mm."""
 
     def __init__(self, rng: np.random.Generator, difficulty: float) -> None:
-        vary = 0.06 + 0.10 * difficulty
-        self.radius = 27.0 * float(np.exp(vary * rng.standard_normal()))
-        self.wall = 9.5 * float(np.exp(vary * rng.standard_normal()))
-        self.length = 43.0 * float(np.exp(0.5 * vary * rng.standard_normal()))
-        self.right = 34.0 * float(np.exp(vary * rng.standard_normal()))
-        self.squeeze = float(rng.uniform(0.62, 0.78))
-        self.turn = float(rng.uniform(-25, 25))
-        self.center = rng.normal(0, 6, size=2)
-        self.warp = 1.0 + 1.5 * difficulty
+        vary = 0.06 + 0.12 * difficulty
+        self.radius = 25.0 * float(np.exp(vary * rng.standard_normal()))
+        self.wall = 10.5 * float(np.exp(vary * rng.standard_normal()))
+        self.length = 45.0 * float(np.exp(0.5 * vary * rng.standard_normal()))
+        self.right = 32.0 * float(np.exp(vary * rng.standard_normal()))
+        self.squeeze = float(rng.uniform(0.62, 0.8))
+        self.turn = float(rng.uniform(-1, 1)) * (10 + 30 * difficulty)
+        self.oval = float(np.exp(0.08 * rng.standard_normal()))
+        self.center = np.array([8.0, 0.0]) + rng.normal(0, 2 + 6 * difficulty, size=2)
+        self.warp = 1.0 + 2.0 * difficulty
 
     def labels(
         self,
@@ -112,10 +118,10 @@ class _Heart:
         offset: float,
     ) -> np.ndarray:
         """What lies ``offset`` mm above the middles of the slices, int64 ``(x, y, z)``; frame 1 is contracted."""
-        x, y, z = coordinates(shape, spacing)
+        x, y, z = (axis.astype(np.float64) for axis in coordinates(shape, spacing))
         at = warped((x + shifts[0], y + shifts[1], z + offset), rng, spacing[:2], amount=self.warp, width=30.0)
-        papillary = smooth_field(rng, shape, 6.0 / spacing[0])
-        labels = self._chest(at)
+        muscle = smooth_field(rng, shape, 5.0 / spacing[0], np.float64)
+        labels = np.full(shape, BACKGROUND, dtype=np.int64)
         at = turned((at[0] - self.center[0], at[1] - self.center[1], at[2]), self.turn)
         # From 1 at the base to 0 at the apex; outside of that there is no ventricle.
         along = 1 - (self.length - at[2]) / (2 * self.length)
@@ -123,38 +129,12 @@ class _Heart:
         taper = np.sqrt(np.clip(1 - (1 - np.clip(along, 0, 1)) ** 2.2, 0, 1))
         outer = (self.radius + self.wall) * taper * (0.94 if frame else 1.0)
         inner = np.maximum(self.radius * (self.squeeze if frame else 1.0) * taper - (4 if frame else 2), 0)
-        distance = np.hypot(at[0], at[1])
+        distance = np.sqrt((at[0] * self.oval) ** 2 + (at[1] / self.oval) ** 2)
         right = self.right * (0.85 if frame else 1.0) * np.clip(1.6 * along - 0.1, 0, 1)
-        crescent = np.hypot((at[0] + outer * 0.85) / 1.05, (at[1] - 4) / 1.25) < right
-        labels[present & crescent] = RIGHT_VENTRICLE
+        crescent = np.sqrt(((at[0] + outer * 0.85) / 1.05) ** 2 + ((at[1] - 4) / 1.25) ** 2)
+        labels[present & (crescent < right)] = RIGHT_VENTRICLE
+        labels[present & (crescent < 0.9 * right) & (muscle < -1.5)] = RIGHT_MUSCLE
         labels[present & (distance < outer)] = WALL
         labels[present & (distance < inner)] = LEFT_VENTRICLE
-        labels[present & (distance < 0.85 * inner) & (papillary > 1.6)] = PAPILLARY
+        labels[present & (distance < 0.85 * inner) & (muscle > 1.4)] = LEFT_MUSCLE
         return labels
-
-    @staticmethod
-    def _chest(at: Coordinates) -> np.ndarray:
-        labels = np.full(at[0].shape, BACKGROUND, dtype=np.int64)
-        flat = (at[0], at[1], np.zeros_like(at[2]))
-        labels[ellipsoid(flat, (0, 15, 0), (145, 118, 1)) < 1] = FAT
-        labels[ellipsoid(flat, (0, 15, 0), (132, 106, 1)) < 1] = FLESH
-        labels[ellipsoid(flat, (78, 10, 0), (48, 78, 1)) < 1] = LUNG
-        labels[ellipsoid(flat, (-82, -4, 0), (42, 62, 1)) < 1] = LUNG
-        return labels
-
-
-def _image(parts: list[np.ndarray], rng: np.random.Generator, difficulty: float) -> np.ndarray:
-    """The mean over a slice's thickness of what each part would look like, with coil shading and noise, int16."""
-    blood = float(rng.uniform(0.5, 0.7))
-    noise = 0.06 + 0.05 * difficulty
-    wall = blood - noise * (2.2 - 1.6 * difficulty)
-    table = np.zeros(len(_TRUTH), dtype=np.float32)
-    table[[RIGHT_VENTRICLE, LEFT_VENTRICLE]] = blood
-    table[[WALL, PAPILLARY]] = wall
-    table[[LUNG, FLESH, FAT]] = (0.12, wall - float(rng.uniform(0.06, 0.18)), float(rng.uniform(0.75, 0.95)))
-    image = np.mean([table[part] for part in parts], axis=0)
-    shape = image.shape
-    image = image + 0.6 * noise * smooth_field(rng, shape, 3.0) + noise * rng.standard_normal(shape)
-    image = image * np.exp(0.15 * smooth_field(rng, shape, shape[0] / 3))
-    result: np.ndarray = np.clip(600 * image, 0, 32767).astype(np.int16)
-    return result

@@ -21,6 +21,7 @@ from hierseg.phantoms.shapes import (
     sibling_means,
     warped,
 )
+from hierseg.phantoms.trees import Shipped
 
 FIELD_OF_VIEW = (182.0, 218.0, 182.0)
 """Millimeters from left to right, back to front, bottom to top."""
@@ -55,7 +56,7 @@ _NUCLEI = (
 )
 
 
-class BrainPhantom:
+class BrainPhantom(Shipped):
     """Heads of the tree ``brain_start``, one MR-like channel with random contrast."""
 
     name = "brain"

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from hierseg.phantoms.contrast import smooth_field
 from hierseg.phantoms.shapes import Coordinates, Scan, both_sides, coordinates, ellipsoid, warped
+from hierseg.phantoms.trees import Shipped
 
 FIELD_OF_VIEW = (240.0, 240.0, 155.0)
 # BraTS 2021's published values.
@@ -30,14 +31,16 @@ _MEANS = {
     FLUID: (0.15, 0.20, 0.20, 0.90),
     GRAY_MATTER: (0.45, 0.45, 0.47, 0.55),
     WHITE_MATTER: (0.38, 0.62, 0.64, 0.40),
-    NECROTIC_CORE: (0.58, 0.34, 0.42, 0.70),
-    EDEMA: (0.68, 0.42, 0.44, 0.72),
-    ENHANCING: (0.64, 0.42, 0.56, 0.66),
+    NECROTIC_CORE: (0.60, 0.32, 0.36, 0.74),
+    EDEMA: (0.72, 0.42, 0.44, 0.70),
+    ENHANCING: (0.64, 0.42, 0.62, 0.62),
 }
 _TUMOR = (NECROTIC_CORE, EDEMA, ENHANCING)
+# Small volumes show the tumor and what is next to it.
+CROPPED, COARSEST = 96.0, 2.4
 
 
-class BratsPhantom:
+class BratsPhantom(Shipped):
     """One subject is one scan of four channels, in the tree ``brats2021``."""
 
     name = "brats"
@@ -52,17 +55,24 @@ class BratsPhantom:
         Args:
             rng: source of everything.
             index: number of the subject, for its name.
-            size: voxels from left to right; the brain always fills the same field of view.
-            difficulty: 0 to 1: how much the tumor's parts overlap in intensity, and how irregular it is.
+            size: voxels from left to right; below 100 the field of view shrinks to the tumor, too.
+            difficulty: 0 to 1: how much the tumor's parts overlap in intensity, how irregular it is, and how much patients and
+                scanners differ.
         """
-        step = FIELD_OF_VIEW[0] / size
-        shape = tuple(max(8, round(length / step)) for length in FIELD_OF_VIEW)
+        view = float(np.clip(COARSEST * size, CROPPED, FIELD_OF_VIEW[0]))
+        step = view / size
+        shape = tuple(max(8, round(length / FIELD_OF_VIEW[0] * size)) for length in FIELD_OF_VIEW)
         spacing = (step,) * 3
-        at = warped(coordinates(shape, spacing), rng, spacing, amount=1.5 + 2 * difficulty, width=40.0)
+        tumor = _Tumor(rng, difficulty)
+        nearer = (FIELD_OF_VIEW[0] - view) / (FIELD_OF_VIEW[0] - CROPPED)
+        middle = nearer * (tumor.center + rng.uniform(-6, 6, size=3))
+        x, y, z = (axis + shift for axis, shift in zip(coordinates(shape, spacing), middle, strict=True))
+        at = warped((x, y, z), rng, spacing, amount=1.5 + 2 * difficulty, width=40.0)
         classes, brain = _brain(at, rng, spacing)
-        labels = _tumor(at, rng, spacing, brain & (classes != FLUID), difficulty)
+        labels = tumor.labels(at, rng, spacing, brain & (classes != FLUID))
         classes = np.where(labels > 0, labels, classes)
-        images = tuple(_channel(number, classes, brain, rng, difficulty, step) for number in range(len(CHANNELS)))
+        look = _Look(rng, difficulty)
+        images = tuple(look.channel(number, classes, brain, rng, step) for number in range(len(CHANNELS)))
         # The published grid: both in-plane axes run against RAS.
         affine = np.diag([-step, -step, step, 1.0])
         affine[1, 3] = (shape[1] - 1) * step
@@ -93,44 +103,80 @@ def _brain(at: Coordinates, rng: np.random.Generator, spacing: tuple[float, ...]
     return classes, brain
 
 
-def _tumor(
-    at: Coordinates, rng: np.random.Generator, spacing: tuple[float, ...], tissue: np.ndarray, difficulty: float
-) -> np.ndarray:
-    """Labels of the tumor's parts, 0 elsewhere; it lies in tissue and is never empty."""
-    side = -1.0 if rng.random() < 0.5 else 1.0
-    center = (side * rng.uniform(22, 38), rng.uniform(-35, 35), rng.uniform(-5, 30))
-    radius = float(rng.uniform(15, 24))
-    stretch = np.exp(0.15 * rng.standard_normal(3))
-    near = ellipsoid(at, center, (radius * stretch).tolist())
-    rough = 0.10 + 0.10 * difficulty
-    bumpy = near + rough * smooth_field(rng, near.shape, 9.0 / spacing[0])
-    spreading = near + 2.0 * rough * smooth_field(rng, near.shape, 14.0 / spacing[0])
-    gaps = smooth_field(rng, near.shape, 8.0 / spacing[0])
-    reach = float(rng.uniform(1.35, 1.6))
-    labels = np.zeros(near.shape, dtype=np.int64)
-    labels[spreading < reach] = EDEMA
-    labels[bumpy < 1.0] = ENHANCING
-    # Where the rim is broken, the core reaches the edema.
-    labels[(bumpy < 0.72) | ((bumpy < 0.95) & (gaps > 1.1))] = NECROTIC_CORE
-    labels[~tissue] = BACKGROUND
-    return labels
+class _Tumor:
+    """The measures of one patient's tumor, in mm: one or two lobes."""
+
+    def __init__(self, rng: np.random.Generator, difficulty: float) -> None:
+        side = -1.0 if rng.random() < 0.5 else 1.0
+        self.center = np.array([side * rng.uniform(22, 38), rng.uniform(-35, 35), rng.uniform(-5, 30)])
+        self.radius = float(rng.uniform(17, 24))
+        self.lobes = [(np.zeros(3), np.exp(0.15 * rng.standard_normal(3)))]
+        if rng.random() < difficulty:
+            way = rng.standard_normal(3)
+            self.lobes.append(
+                (0.9 * self.radius * way / np.linalg.norm(way), 0.7 * np.exp(0.15 * rng.standard_normal(3)))
+            )
+        self.rough = 0.08 + 0.10 * difficulty
+        self.core = float(rng.uniform(0.5, 0.72))
+        self.reach = float(rng.uniform(1.35, 1.65))
+        self.broken = float(rng.uniform(1.0, 1.6))
+
+    def labels(
+        self, at: Coordinates, rng: np.random.Generator, spacing: tuple[float, ...], tissue: np.ndarray
+    ) -> np.ndarray:
+        """Labels of the tumor's parts, 0 elsewhere; it lies in tissue and is never empty."""
+        near = np.min(
+            [
+                ellipsoid(at, (self.center + away).tolist(), (self.radius * stretch).tolist())
+                for away, stretch in self.lobes
+            ],
+            axis=0,
+        )
+        bumpy = near + self.rough * smooth_field(rng, near.shape, 9.0 / spacing[0], np.float64)
+        spreading = near + 2.0 * self.rough * smooth_field(rng, near.shape, 14.0 / spacing[0], np.float64)
+        gaps = smooth_field(rng, near.shape, 8.0 / spacing[0], np.float64)
+        labels = np.zeros(near.shape, dtype=np.int64)
+        labels[spreading < self.reach] = EDEMA
+        labels[bumpy < 1.0] = ENHANCING
+        # Where the rim is broken, the core reaches the edema.
+        labels[(bumpy < self.core) | ((bumpy < 0.95) & (gaps > self.broken))] = NECROTIC_CORE
+        labels[~tissue] = BACKGROUND
+        return labels
 
 
-def _channel(
-    number: int, classes: np.ndarray, brain: np.ndarray, rng: np.random.Generator, difficulty: float, step: float
-) -> np.ndarray:
-    """One channel, int16, exactly 0 outside the brain."""
-    table = np.zeros(max(_MEANS) + 1, dtype=np.float32)
-    for label, means in _MEANS.items():
-        table[label] = means[number]
-    # The parts of the tumor are drawn together towards their common mean, and vary from patient to patient.
-    middle = float(np.mean(table[list(_TUMOR)]))
-    for label in _TUMOR:
-        table[label] = middle + (0.9 - 0.6 * difficulty) * (table[label] - middle) + 0.03 * rng.standard_normal()
-    texture = 0.05 + 0.05 * difficulty
-    image = gaussian_filter(table[classes], 0.6 / step)
-    image = image + texture * smooth_field(rng, classes.shape, 3.0 / step)
-    image = image + 0.6 * texture * rng.standard_normal(classes.shape)
-    image = image * np.exp(0.08 * smooth_field(rng, classes.shape, 70.0 / step))
-    result: np.ndarray = np.where(brain, np.clip(1000 * image, 1, 32767), 0).astype(np.int16)
-    return result
+class _Look:
+    """One patient's intensities in one scanner: what the parts of a tumor look like differs from patient to patient."""
+
+    def __init__(self, rng: np.random.Generator, difficulty: float) -> None:
+        self.table = np.zeros((max(_MEANS) + 1, len(CHANNELS)))
+        for label, means in _MEANS.items():
+            self.table[label] = means
+        parts = list(_TUMOR)
+        middle = self.table[parts].mean(axis=0)
+        # The parts are drawn together towards their common mean, and away from it by the patient's own.
+        self.table[parts] = middle + (0.9 - 0.6 * difficulty) * (self.table[parts] - middle)
+        self.table[parts] += (0.02 + 0.10 * difficulty) * rng.standard_normal((len(parts), len(CHANNELS)))
+        self.table[1:] += 0.04 * difficulty * rng.standard_normal((len(self.table) - 1, len(CHANNELS)))
+        self.table = np.clip(self.table, 0.05, 1.2)
+        self.table[OUTSIDE] = 0.0
+        self.grain = 0.02 + 0.04 * difficulty
+        self.noise = rng.uniform(0.01, 0.02 + 0.05 * difficulty, len(CHANNELS))
+        self.blur = rng.uniform(0.3, 0.6 + 0.8 * difficulty, len(CHANNELS))
+        self.gamma = np.exp(0.3 * difficulty * rng.standard_normal(len(CHANNELS)))
+        self.shading = 0.06 + 0.10 * difficulty
+
+    def channel(
+        self, number: int, classes: np.ndarray, brain: np.ndarray, rng: np.random.Generator, step: float
+    ) -> np.ndarray:
+        """One channel, int16, exactly 0 outside the brain."""
+        image = gaussian_filter(self.table[classes, number], self.blur[number] / step)
+        # Necrosis is blotchy, an enhancing rim grainy, edema smooth.
+        blotches = smooth_field(rng, classes.shape, 5.0 / step, np.float64)
+        grains = rng.standard_normal(classes.shape)
+        image = image + self.grain * np.where(classes == NECROTIC_CORE, 1.5 * blotches, 0.5 * blotches)
+        image = image + self.grain * np.where(classes == ENHANCING, 1.2 * grains, 0.0)
+        image = image + self.noise[number] * rng.standard_normal(classes.shape)
+        image = image * np.exp(self.shading * smooth_field(rng, classes.shape, 60.0 / step, np.float64))
+        image = np.clip(image, 0, 3) ** self.gamma[number]
+        result: np.ndarray = np.where(brain, np.clip(1000 * image, 1, 32767), 0).astype(np.int16)
+        return result

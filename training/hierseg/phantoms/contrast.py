@@ -13,14 +13,17 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
 
-def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
+def smooth_field(
+    rng: np.random.Generator, shape: tuple[int, ...], sigma: float, dtype: type[np.floating] = np.float32
+) -> np.ndarray:
     """A random field ``shape`` of zero mean and unit variance, correlated over about ``sigma`` voxels.
 
-    It is drawn on a coarser grid and interpolated, so that wide fields cost no more than narrow ones.
+    It is drawn on a coarser grid and interpolated, so that wide fields cost no more than narrow ones.  Processors
+    round sums of float32 differently; where the same bytes are wanted on all of them, take float64.
     """
     step = max(1.0, sigma / 2)
     coarse = tuple(max(2, int(np.ceil(size / step)) + 2) for size in shape)
-    field = gaussian_filter(rng.standard_normal(coarse).astype(np.float32), min(sigma / step, 2.0), mode="nearest")
+    field = gaussian_filter(rng.standard_normal(coarse).astype(dtype), min(sigma / step, 2.0), mode="nearest")
     if step > 1:
         field = zoom(field, step, order=1)
     field = field[tuple(slice(0, size) for size in shape)]

@@ -14,7 +14,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from hierseg import resources
 from hierseg.atomic import new_folder
 from hierseg.data.translation import coarsened
 from hierseg.dataset import Dataset
@@ -24,6 +23,7 @@ from hierseg.labeltree import LabelTree
 from hierseg.phantoms.acdc import AcdcPhantom
 from hierseg.phantoms.brain import BrainPhantom
 from hierseg.phantoms.brats import BratsPhantom
+from hierseg.phantoms.hyperspectral import HyperspectralPhantom
 from hierseg.phantoms.shapes import Scan
 
 Progress = Callable[[int, int], None]
@@ -34,13 +34,25 @@ class Phantom(Protocol):
     """What every kind of phantom offers."""
 
     name: str
-    tree_name: str
     channels: tuple[str, ...]
     default_size: int
     dataset_name: str
 
+    def tree(self) -> LabelTree:
+        """The label tree of the truth."""
+        ...
+
     def subject(self, rng: np.random.Generator, index: int, size: int, difficulty: float) -> list[Scan]:
         """Draw the scans of one subject."""
+        ...
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """A phantom whose training subjects are annotated by a few strokes."""
+
+    def annotated(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What an annotator says of a label map, unlabelled elsewhere."""
         ...
 
 
@@ -53,7 +65,9 @@ class Published(Protocol):
         ...
 
 
-PHANTOMS: dict[str, Phantom] = {phantom.name: phantom for phantom in (AcdcPhantom(), BratsPhantom(), BrainPhantom())}
+PHANTOMS: dict[str, Phantom] = {
+    phantom.name: phantom for phantom in (AcdcPhantom(), BratsPhantom(), BrainPhantom(), HyperspectralPhantom())
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,7 @@ class Request:
         size: voxels along the longest side, or None for the original's size.
         difficulty: 0 to 1.
         raw: the original's published layout instead of a dataset folder.
+        dense: training subjects carry their dense truth where the phantom would give them a few strokes.
     """
 
     kind: str
@@ -79,6 +94,7 @@ class Request:
     size: int | None = None
     difficulty: float = 0.5
     raw: bool = False
+    dense: bool = False
 
     def check(self) -> None:
         """Refuse what cannot be made.
@@ -164,12 +180,15 @@ def fine_subjects(request: Request) -> set[int]:
 
 def _dataset_writer(request: Request, folder: Path) -> Callable[[list[Scan], int, bool], None]:
     phantom = PHANTOMS[request.kind]
-    tree = LabelTree.load(resources.path("label_trees", phantom.tree_name))
+    tree = phantom.tree()
     dataset = Dataset.create(folder, phantom.dataset_name, list(phantom.channels), tree)
 
     def write(subject: list[Scan], index: int, fine: bool) -> None:
         for scan in subject:
-            labels = scan.labels.astype(tree.dtype) if fine else coarsened(scan.labels, tree)
+            labels = scan.labels
+            if isinstance(phantom, Sparse) and not request.dense and index < request.cases:
+                labels = phantom.annotated(labels, _generator(request, index, 3))
+            labels = labels.astype(tree.dtype) if fine else coarsened(labels, tree)
             dataset.save_case(
                 scan.id,
                 [partial(write_volume, array=image, affine=scan.affine) for image in scan.images],
