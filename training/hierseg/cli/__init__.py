@@ -35,7 +35,7 @@ SUBCOMMANDS = {
     "recipe": "make the models that the repository ships, from downloads to weights",
     "tree": "check, show and convert label trees",
     "bundle": "check, list, import and export model bundles",
-    "bench": "time the prediction stage by stage",
+    "bench": "time the prediction stage by stage, a training, or the losses",
     "doctor": "say what works on this machine and what to do about the rest",
     "worker": "the prediction worker that the Slicer module talks to",
 }

@@ -16,11 +16,23 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand's parser."""
     parser = subparsers.add_parser(
         "bench",
-        help="time the prediction stage by stage, or the losses",
+        help="time the prediction stage by stage, a training, or the losses",
         description="Time a part of the program several times and print the medians and spreads as JSON.",
         epilog="benchmarks: " + "; ".join(f"{name}: {what}" for name, (_, what) in BENCHMARKS.items()),
     )
     parser.add_argument("benchmark", nargs="?", default="predict", choices=list(BENCHMARKS), help="(default: predict)")
+    parser.add_argument("dataset", nargs="?", help="of training: a dataset folder")
+    parser.add_argument("--config", metavar="F", help="of training: settings, as for 'hierseg train'")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of training: change one setting; may be repeated",
+    )
+    parser.add_argument(
+        "--iterations", type=int, default=30, help="of training: iterations of a timed round (default: 30)"
+    )
     parser.add_argument("--bundle", help="a bundle's folder or name (default: a random network)")
     parser.add_argument("--image", type=Path, help="an image file or DICOM folder (default: a generated one)")
     parser.add_argument(
@@ -41,9 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: a number is out of range.
     """
-    for name, least in (("size", 8), ("leaves", 2), ("runs", 1)):
+    for name, least in (("size", 8), ("leaves", 2), ("runs", 1), ("iterations", 1)):
         if getattr(arguments, name) < least:
             raise ConfigError(f"--{name} is {getattr(arguments, name)}; give {least} or more.")
+    if (arguments.benchmark == "training") != (arguments.dataset is not None):
+        raise ConfigError("'hierseg bench training' needs a dataset folder, and the other benchmarks take none.")
     result = BENCHMARKS[arguments.benchmark][0](arguments)
     if arguments.out is not None:
         from hierseg.atomic import write_json
@@ -71,6 +85,24 @@ def _predict(arguments: argparse.Namespace) -> dict[str, Any]:
     )
 
 
+def _training(arguments: argparse.Namespace) -> dict[str, Any]:
+    from hierseg.cli.predict import set_threads
+    from hierseg.engine.benchmark import bench_training
+    from hierseg.engine.config import TrainConfig, parse_overrides, read_config_file
+
+    given = read_config_file(arguments.config) if arguments.config else {}
+    settings = TrainConfig.from_dict(given, parse_overrides(arguments.set)).to_dict()
+    set_threads(arguments.threads)
+    return bench_training(
+        arguments.dataset,
+        settings,
+        iterations=arguments.iterations,
+        rounds=arguments.runs,
+        device=arguments.device,
+        say=lambda text: print(f"bench training: {text}", file=sys.stderr),
+    )
+
+
 def _losses(arguments: argparse.Namespace) -> dict[str, Any]:
     from hierseg.losses.benchmark import bench_losses
 
@@ -86,6 +118,7 @@ def _losses(arguments: argparse.Namespace) -> dict[str, Any]:
 
 BENCHMARKS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], str]] = {
     "predict": (_predict, "load, preprocess, network, decode and restore of one image"),
+    "training": (_training, "samples a second with and without loading, and where the time of a training goes"),
     "losses": (_losses, "forward and backward of every loss: memory beyond the logits and their gradient, and seconds"),
 }
 """Name → (function of the parsed arguments, what is timed)."""

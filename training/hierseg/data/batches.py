@@ -205,7 +205,7 @@ def _prepare_worker(number: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def iterate(batches: Batches, start: int, device: torch.device) -> Iterator[Batch]:
+def iterate(batches: Batches, start: int) -> Iterator[Batch]:
     """The batches from iteration ``start`` on, prepared by ``num_workers`` processes (0: in this one)."""
     workers = batches.config.num_workers
     loader = DataLoader(
@@ -216,5 +216,4 @@ def iterate(batches: Batches, start: int, device: torch.device) -> Iterator[Batc
         prefetch_factor=4 if workers else None,
         worker_init_fn=_prepare_worker,
     )
-    for batch in loader:
-        yield batch.to(device)
+    yield from loader

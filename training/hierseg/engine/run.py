@@ -89,6 +89,8 @@ class Run:
     divided: int = 1
     out_of_distribution: Separation | None = None
     notes: list[str] = field(default_factory=list)
+    tick: Callable[[str], None] = lambda _stage: None
+    """Called at the end of each stage of an iteration, for whoever measures where the time goes."""
 
     @classmethod
     def prepare(

@@ -102,7 +102,7 @@ def train(
     ):
         try:
             run = Run.prepare(folder, opened, config, start=start, resume=resume, device=target, name=name)
-            state = _loop(run, background)
+            state = loop(run, background)
             return _finish(run, state, began)
         except HiersegError as error:
             _fail(folder, "failed", error.sentence)
@@ -143,7 +143,7 @@ def _give_way(run: Run, interrupted: threading.Event) -> None:
     run.folder.update(stage="training")
 
 
-def _loop(run: Run, background: bool) -> str:
+def loop(run: Run, background: bool = False) -> str:
     """Train until the last iteration or until asked to stop; returns the state to end in."""
     config, folder = run.config, run.folder
     folder.update(state="running", stage="training", message="", write=True)
@@ -153,7 +153,10 @@ def _loop(run: Run, background: bool) -> str:
             run.measure_start()
             run.save_last()
         pace = _Pace(config.iterations - run.iteration)
-        for batch in iterate(run.batches, run.iteration, run.device):
+        for loaded in iterate(run.batches, run.iteration):
+            run.tick("loading")
+            batch = loaded.to(run.device)
+            run.tick("transfer")
             if background:
                 _give_way(run, interrupted)
             rate = _step(run, batch, watch)
@@ -162,6 +165,7 @@ def _loop(run: Run, background: bool) -> str:
             if last or run.iteration % config.log_interval == 0:
                 run.log(watch.means(), rate)
             folder.update(iteration=run.iteration, seconds_left=pace.tick())
+            run.tick("logging")
             stopping = folder.stop_file.exists() and not last
             if stopping:
                 folder.update(state="stopping", message="Stopping as asked.", write=True)
@@ -189,6 +193,7 @@ def _step(run: Run, batch: Batch, watch: _LossWatch) -> float:
         set_training_mode(network, config)
     terms, total = _gradients(run, batch)
     watch.note(batch, terms, total)
+    run.tick("logging")
     run.scaler.unscale_(run.optimizer)
     for network in (model, *run.method.learners):
         clip_gradients(network.parameters(), config.gradient_clip)
@@ -197,6 +202,7 @@ def _step(run: Run, batch: Batch, watch: _LossWatch) -> float:
     run.method.after_step(model, batch.iteration)
     if run.average is not None:
         run.average.update(model, batch.iteration)
+    run.tick("optimizer")
     return rate
 
 
@@ -225,10 +231,12 @@ def _of_parts(run: Run, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Te
         with torch.autocast(run.device.type, dtype=run.precision or torch.bfloat16, enabled=run.precision is not None):
             terms = run.method.step(run.model, part)
             total = torch.stack(list(terms.values())).sum() * share
+        run.tick("forward")
         run.scaler.scale(total).backward()
         whole = whole + total.detach()
         for name, value in (terms | run.method.observed).items():
             sums[name] = sums.get(name, torch.zeros((), device=run.device)) + share * value.detach()
+        run.tick("backward")
     return sums, whole
 
 

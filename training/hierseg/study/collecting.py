@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hierseg.evaluation.case_scores import MISSED
+from hierseg.evaluation.significance import MEAN, mean_over_files
 
 WHOLE = ("tree_distance", "error_distance")
 """Metrics of a whole case; the others are those of its leaves."""
@@ -32,25 +33,18 @@ class Collected:
 
     def by_case(self, metric: str) -> dict[str, float]:
         """The mean over a case's leaves that have the number, then over seeds; cases that all seeds have it of."""
-        return _over_seeds([self._one_seed(content, metric) for content in self.contents])
+        if metric in WHOLE:
+            return _over_seeds([self._whole(content, metric) for content in self.contents])
+        return mean_over_files(self.contents, metric).get(MEAN, {})
 
     def by_seed(self, metric: str) -> list[float]:
         """The mean over the cases, of each seed by itself."""
-        found = [self._one_seed(content, metric) for content in self.contents]
+        found = [Collected([content]).by_case(metric) for content in self.contents]
         return [float(np.mean(list(cases.values()))) for cases in found if cases]
 
     def leaf_by_case(self, leaf: str, metric: str) -> dict[str, float]:
         """A leaf's number in each case, mean over the seeds."""
-        return _over_seeds(
-            [
-                {
-                    case: float(value)
-                    for case, scores in content["cases"].items()
-                    if (value := scores["nodes"][leaf].get(metric)) is not None
-                }
-                for content in self.contents
-            ]
-        )
+        return {} if metric in WHOLE else mean_over_files(self.contents, metric).get(leaf, {})
 
     @property
     def missed(self) -> float:
@@ -63,16 +57,10 @@ class Collected:
         ]
         return float(np.mean(counts))
 
-    def _one_seed(self, content: Mapping[str, Any], metric: str) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for case, scores in content["cases"].items():
-            values = (
-                [scores.get(metric)] if metric in WHOLE else [scores["nodes"][leaf].get(metric) for leaf in self.leaves]
-            )
-            known = [float(value) for value in values if value is not None]
-            if known:
-                found[case] = float(np.mean(known))
-        return found
+    @staticmethod
+    def _whole(content: Mapping[str, Any], metric: str) -> dict[str, float]:
+        found = {case: scores.get(metric) for case, scores in content["cases"].items()}
+        return {case: float(value) for case, value in found.items() if value is not None}
 
 
 def _over_seeds(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
