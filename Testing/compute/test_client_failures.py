@@ -14,6 +14,7 @@ import pytest
 
 from hierseg.bundle import Bundle
 from hierseg.errors import WorkerError
+from hierseg.worker.protocol import PROTOCOL_VERSION
 from HierSubclassSegLib.compute.client import WorkerClient
 from HierSubclassSegLib.compute.jobs import Job, JobState, RemoteError
 from HierSubclassSegLib.compute.launch import environment
@@ -63,7 +64,8 @@ def test_another_version_on_the_other_side_is_refused(
     connect: Callable[..., WorkerClient], tiny_bundle: Bundle
 ) -> None:
     client = connect("noisy", env={"ODD_PROTOCOL": "7"})
-    with pytest.raises(RemoteError, match="the worker speaks version 7 of the protocol and this program version 2"):
+    said = f"the worker speaks version 7 of the protocol and this program version {PROTOCOL_VERSION}"
+    with pytest.raises(RemoteError, match=said):
         client.predict([tiny_image()], tiny_bundle, timeout=200)
 
 
@@ -115,7 +117,7 @@ def test_a_stream_that_ends_inside_a_message_fails_the_job(connect: Callable[...
     # A worker that greets and then dies inside an answer that announces more than it sends.
     script = (
         "import os, struct, sys\nfrom hierseg.worker.protocol import *\n"
-        "os.write(1, encode(Message('hello', 1, {'protocol': 2})))\n"
+        "os.write(1, encode(Message('hello', 1, {'protocol': PROTOCOL_VERSION})))\n"
         "os.write(1, encode(Message('have', 2, {'hashes': []}, {'a': __import__('numpy').zeros(1000)}))[:500])\n"
     )
     client = connect(command=[sys.executable, "-c", script])

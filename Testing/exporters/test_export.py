@@ -107,8 +107,8 @@ def test_nnunet_regions_ignore_and_numbers(tmp_path: Path, capsys: pytest.Captur
         assert said in printed
 
 
-def test_nnunet_s_own_reader_accepts_the_labels(tmp_path: Path) -> None:
-    """The rules of nnU-Net's LabelManager: background 0, ignore one above all, one entry of the order a region."""
+def test_labels_keep_to_nnunet_s_rules(tmp_path: Path) -> None:
+    """Those of its LabelManager: background 0, ignore one above all, one entry of the order a region."""
     dataset_at(tmp_path / "data")
     for flat in ([], ["--flat"]):
         out = tmp_path / f"Dataset00{len(flat) + 1}_X"

@@ -91,7 +91,7 @@ def test_the_deepest_node_wins_and_of_siblings_the_latest(tmp_path: Path) -> Non
     expected[5, 0, 0] = 7
     np.testing.assert_array_equal(found.volume.array, expected)
     np.testing.assert_allclose(found.volume.affine, AFFINE)
-    overlap = (np.array([1]).size) * 5 * 3  # one plane of x is left and right
+    overlap = 1 * 5 * 3  # one plane of x is left and right
     assert f"overlap in {overlap} voxels" in " ".join(found.notes)
     assert SegNrrd(path, complete=True).read(TREE).outside == 0
 

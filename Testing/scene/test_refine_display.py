@@ -219,6 +219,7 @@ def test_closing_the_scene_or_removing_the_node_while_refining(place, editor):
     session.select("ab")
     place.scene.RemoveNode(place.annotation)
     assert not session.refining
+    assert session.refined is None
     session.close()
     other = workplace(uniform_tree(2))
     session = RefineSession(other.annotation, other.volume)

@@ -15,7 +15,17 @@ from hierseg.dataset import Dataset
 from hierseg.imageio import read_volume, write_volume
 from hierseg.importers.seg_nrrd import SegNrrd, read_seg_header
 from hierseg.labeltree import LabelTree
-from HierSubclassSegLib.scene import annotation, export, geometry, labelmaps, marks, storage
+from HierSubclassSegLib.scene import (
+    annotation,
+    export,
+    geometry,
+    labelmaps,
+    lattice,
+    marks,
+    reading,
+    storage,
+    tree_store,
+)
 
 TREE = LabelTree.from_dict(
     {
@@ -78,14 +88,13 @@ def test_export_and_import_agree_with_complete_slices(scene, tmp_path: Path, aff
 
 
 def test_overlapping_siblings_are_read_as_the_module_reads_them(scene, tmp_path: Path) -> None:
-    from HierSubclassSegLib.scene import reading, tree_store
-
     volume = geometry.make_volume(scene, np.zeros((4, 5, 6), np.uint8), OBLIQUE, "v")
     node = annotation.create_annotation([volume], TREE)
     rng = np.random.default_rng(5)
+    grid = lattice.Grid((4, 5, 6), (0, 0, 0), geometry.volume_affine(volume))
     for name in ("c", "b", "d", "a"):
-        image = labelmaps_image(volume, rng.random((4, 5, 6)) < 0.5)
-        tree_store.add_segment(node, TREE, name, labelmap=image)
+        mask = (rng.random(grid.shape) < 0.5).astype(np.uint8)
+        tree_store.add_segment(node, TREE, name, labelmap=grid.new_image(mask, grid.origin))
     expected = reading.read(node, TREE, geometry.volume_grid(volume))
     storage.save_segmentation(node, tmp_path / "a.seg.nrrd")
     found = SegNrrd(tmp_path / "a.seg.nrrd").read(TREE)
@@ -93,23 +102,3 @@ def test_overlapping_siblings_are_read_as_the_module_reads_them(scene, tmp_path:
     assert main(["import", "seg-nrrd", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     np.testing.assert_array_equal(read_volume(tmp_path / "out/labels/a.nii.gz").array, expected)
     assert "overlap" in " ".join(found.notes)
-
-
-def labelmaps_image(volume, mask):
-    """A binary label map of a mask on a volume's grid, as a segment holds it."""
-    import slicer
-
-    from hierseg.imageio import spacing_of
-
-    affine = geometry.volume_affine(volume)
-    image = slicer.vtkOrientedImageData()
-    image.SetDimensions(*mask.shape)
-    image.AllocateScalars(3, 1)
-    from vtk.util.numpy_support import vtk_to_numpy
-
-    vtk_to_numpy(image.GetPointData().GetScalars())[:] = mask.astype(np.uint8).ravel(order="F")
-    image.SetSpacing(*spacing_of(affine))
-    image.SetOrigin(*affine[:3, 3])
-    directions = affine[:3, :3] / np.array(spacing_of(affine))
-    image.SetDirections(directions.tolist())
-    return image

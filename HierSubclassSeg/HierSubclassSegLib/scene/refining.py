@@ -80,4 +80,4 @@ class Refining:
         """The annotation has left the scene: leave what was changed of it as it is."""
         if self._view is not None:
             self._view.abandon()
-            self._view = None
+            self._view, self.node = None, None
