@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from hierseg.study.tables import to_csv, to_markdown
 from study.test_study_config import GOOD
 
 
-def content(dice: dict[str, tuple[float | None, float | None]], missed: str = "") -> dict[str, Any]:
+def content(
+    dice: dict[str, tuple[float | None, float | None]], missed: str = "", accepted: float = 0.5
+) -> dict[str, Any]:
     """What ``scores.json`` says of two leaves below one superclass."""
     cases = {}
     for case, values in dice.items():
@@ -25,7 +28,13 @@ def content(dice: dict[str, tuple[float | None, float | None]], missed: str = ""
             state = "absent" if value is None else "missed" if case == missed else "scored"
             nodes[leaf] = {"state": state, "dice": value, "hausdorff95": None if value in (None, 0.0) else 10 * value}
         cases[case] = {"nodes": nodes, "tree_distance": 0.1}
-    return {"leaves": ["background", "left", "right"], "background": "background", "cases": cases}
+    noticed = {case: {"auroc": 0.75, "fpr95": None, "unknown_accepted": accepted} for case in dice}
+    return {
+        "leaves": ["background", "left", "right"],
+        "background": "background",
+        "cases": cases,
+        "out_of_distribution": {"cases": noticed},
+    }
 
 
 @pytest.fixture
@@ -145,3 +154,16 @@ def test_missed_leaves_are_counted(study: Study) -> None:
     found = result(study, "ESS", 2, content({"a": (0.0, 0.0), "b": (0.5, 0.5)}, missed="a"), content({"a": (0.5, 0.5)}))
     assert found.missed == 1.0
     assert "nowhere predicted (mean over seeds): ESS (fine 2) 1.0" in to_markdown(study, [found], [])
+
+
+def test_what_is_unknown_is_counted_by_case(study: Study) -> None:
+    metrics = ("dice", "auroc", "fpr95", "unknown_accepted")
+    of_leaves, consistent = content({"a": (0.5, 0.5)}, accepted=1.0), content({"a": (0.5, 0.5)}, accepted=0.2)
+    found = summarized(study.row("ESS"), 2, (0,), {0: (of_leaves, consistent)}, metrics)
+    assert found.by_case["auroc"] == {"a": 0.75}
+    assert found.by_case["fpr95"] == {}
+    assert found.by_seed["fpr95"] == []
+    # By leaf every voxel passes; what counts is the decoding with thresholds.
+    assert found.by_case["unknown_accepted"] == {"a": 0.2}
+    study = dataclasses.replace(study, metrics=metrics)
+    assert "mean unknown that passes %" in to_markdown(study, [found], [])

@@ -11,7 +11,10 @@ import numpy as np
 from hierseg.evaluation.case_scores import MISSED
 from hierseg.evaluation.significance import MEAN, mean_over_files
 
-WHOLE = ("tree_distance", "error_distance")
+NOTICED = ("auroc", "fpr95")
+ACCEPTED = ("known_accepted", "unknown_accepted")
+"""What the thresholds let pass, so that it is of the level-by-level decoding."""
+WHOLE = ("tree_distance", "error_distance", *NOTICED, *ACCEPTED)
 """Metrics of a whole case; the others are those of its leaves."""
 
 
@@ -59,7 +62,10 @@ class Collected:
 
     @staticmethod
     def _whole(content: Mapping[str, Any], metric: str) -> dict[str, float]:
-        found = {case: scores.get(metric) for case, scores in content["cases"].items()}
+        cases = content["cases"]
+        if metric in (*NOTICED, *ACCEPTED):
+            cases = content.get("out_of_distribution", {}).get("cases", {})
+        found = {case: scores.get(metric) for case, scores in cases.items()}
         return {case: float(value) for case, value in found.items() if value is not None}
 
 

@@ -28,11 +28,13 @@ from hierseg.dataset import Case, Dataset
 from hierseg.errors import ConfigError
 from hierseg.imageio import read_label, write_volume
 from hierseg.phantoms import content_hash
+from hierseg.phantoms.strokes import drawn
 from hierseg.phantoms.writing import Request, fine_subjects, make_phantom
 from hierseg.study.config import ALL, SPLITS, DataSpec, RowSpec
-from hierseg.study.strokes import drawn
 
 FOLDER = "folder"
+SLICES = 4
+"""Slices of a volume in which ``labels: strokes`` shows a structure."""
 Say = Callable[[str], None]
 
 
@@ -97,7 +99,9 @@ class StudyData:
         seed = {"training": spec.seed, "validation": spec.validation_seed, "test": spec.test_seed}[part]
         if count < 1:
             raise ConfigError(f"'data.{part}' is {count}: the study has no {part} subjects; give a number.")
-        return Request(str(spec.kind), cases=count, seed=seed, size=spec.size, difficulty=spec.difficulty)
+        # What models are measured on is never sparse.
+        dense = part != "training"
+        return Request(str(spec.kind), cases=count, seed=seed, size=spec.size, difficulty=spec.difficulty, dense=dense)
 
     def _checked(self, part: str) -> str:
         folder = self._folder(part)
@@ -191,8 +195,18 @@ def frozen(spec: DataSpec) -> bool:
 def _less(labels: np.ndarray, is_fine: bool, dataset: Dataset, rng: np.random.Generator | None) -> np.ndarray:
     """The labels that a training is shown: superclasses, strokes, or both."""
     if rng is not None:
-        labels = drawn(labels, dataset.tree, rng)
+        labels = drawn(_in_few_slices(labels, dataset.tree.unlabelled, rng), dataset.tree.unlabelled, rng, strokes=1)
     return labels if is_fine else coarsened(labels, dataset.tree)
+
+
+def _in_few_slices(labels: np.ndarray, unlabelled: int, rng: np.random.Generator) -> np.ndarray:
+    """Each structure in at most :data:`SLICES` of the slices along the last axis that show it, unlabelled elsewhere."""
+    kept = np.full_like(labels, unlabelled)
+    for value in np.unique(labels[labels != unlabelled]):
+        shown = np.flatnonzero((labels == value).any(axis=(0, 1)))
+        chosen = rng.choice(shown, min(SLICES, len(shown)), replace=False)
+        kept[..., chosen] = np.where(labels[..., chosen] == value, value, kept[..., chosen])
+    return kept
 
 
 def _copy(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hierseg.evaluation.statistics import RESAMPLES, PairedTest, Summary, holm, paired_test, summarize
-from hierseg.study.collecting import Collected
+from hierseg.study.collecting import ACCEPTED, Collected
 from hierseg.study.config import RowSpec, Study
 
 
@@ -107,8 +107,9 @@ def summarized(
     found = Collected([scores[seed][0] for seed in seeds])
     consistent = Collected([scores[seed][1] for seed in seeds])
     for metric in metrics:
-        result.by_case[metric] = found.by_case(metric)
-        result.by_seed[metric] = found.by_seed(metric)
+        source = consistent if metric in ACCEPTED else found
+        result.by_case[metric] = source.by_case(metric)
+        result.by_seed[metric] = source.by_seed(metric)
         result.mean[metric] = summarize(list(result.by_case[metric].values()))
     for leaf in found.leaves:
         result.leaf[leaf] = {metric: summarize(list(found.leaf_by_case(leaf, metric).values())) for metric in metrics}

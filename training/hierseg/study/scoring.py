@@ -12,6 +12,7 @@ from hierseg.bundle import Bundle
 from hierseg.dataset import Case, Dataset
 from hierseg.errors import ImageError
 from hierseg.evaluation.case_scores import DEFAULT_TOLERANCE, CaseScores, score_case
+from hierseg.evaluation.out_of_distribution import UNLABELLED, Notice
 from hierseg.evaluation.report import Evaluation
 from hierseg.imageio import Volume, read_label, read_volume
 from hierseg.inference import Predictor
@@ -41,19 +42,24 @@ def score_run(bundle: Path, dataset: Dataset, cases: Sequence[Case], out: Path, 
     # Every run is measured by the same arithmetic: the fastest back-end is not looked for.
     predictor = Predictor(Bundle.open(bundle), device=device, backend=CHANNELS_FIRST)
     found: dict[str, dict[str, CaseScores]] = {"leaf": {}, "hierarchical": {}}
+    # Without a background what carries no label is in no class: is it noticed?
+    notices = {mode: None if dataset.tree.background else Notice([UNLABELLED]) for mode in found}
     for case in cases:
         volumes = [read_volume(path) for path in dataset.image_paths(case)]
         reference = _reference(dataset, case, volumes[0])
         for mode, scores in found.items():
-            labels = predictor.predict(
-                # In a paper's table every voxel gets a leaf.
-                volumes, decode=mode, thresholds={} if mode == "leaf" else None, exhaustive=True
-            ).labels  # fmt: skip
-            scores[case.id] = score_case(
-                labels, np.asarray(reference.array), dataset.tree, reference.spacing, surfaces=mode == "leaf"
-            )
-    Evaluation(dataset.tree, found["leaf"], DEFAULT_TOLERANCE).save(out)
-    Evaluation(dataset.tree, found["hierarchical"], DEFAULT_TOLERANCE).save(out / CONSISTENT)
+            # In a paper's table every voxel gets a leaf.
+            limits: dict[str, float] | None = {} if mode == "leaf" else None
+            predicted = predictor.predict(volumes, decode=mode, thresholds=limits, exhaustive=True)
+            labels, truth = predicted.labels, np.asarray(reference.array)
+            notice = notices[mode]
+            if notice is not None:
+                unknown = truth == dataset.tree.unlabelled
+                accepted = labels != dataset.tree.unlabelled
+                notice.add(case.id, accepted, unknown, np.ones_like(unknown), predicted.confidence)
+            scores[case.id] = score_case(labels, truth, dataset.tree, reference.spacing, surfaces=mode == "leaf")
+    for mode, place in (("leaf", out), ("hierarchical", out / CONSISTENT)):
+        Evaluation(dataset.tree, found[mode], DEFAULT_TOLERANCE, notices[mode]).save(place)
     write_json(out / "data.json", {"sha256": sha256, "cases": [case.id for case in cases]})
 
 

@@ -21,6 +21,8 @@ _COLUMNS = {
     "sensitivity": ("true-positive rate %", 100.0, 1),
     "balanced_accuracy": ("balanced accuracy %", 100.0, 1),
     "auroc": ("AUROC %", 100.0, 1),
+    "known_accepted": ("known that passes %", 100.0, 1),
+    "unknown_accepted": ("unknown that passes %", 100.0, 1),
     "fpr95": ("false positives at 95 % TPR, %", 100.0, 1),
 }
 
