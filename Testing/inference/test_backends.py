@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +280,33 @@ def test_a_compiled_network_gives_the_same(model: Any) -> None:
         tiles = torch.randn(batch, 1, 16, 16, 16)
         for ours, theirs in zip(compiled(tiles), plain(tiles), strict=True):
             torch.testing.assert_close(ours, theirs)
+
+
+SIGNALLED = """
+import faulthandler, gc, os, signal
+import torch
+from hierseg.inference.benchmark import random_tree
+from hierseg.inference.openvino_forward import OpenVinoForward
+from hierseg.networks import HierarchicalSegmenter
+faulthandler.enable()
+tree = random_tree(4)
+made = [OpenVinoForward(HierarchicalSegmenter(tree, 1, 2, width=4).eval(), tree, 2) for _ in range(2)]
+for one in range(2):
+    made[0](torch.zeros(1, 1, 32, 32, 1))
+    del made[0]
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda number, frame: print("heard"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@needs_openvino
+@pytest.mark.may_skip("Windows has no such signals")
+@pytest.mark.skipif(os.name == "nt", reason="no SIGUSR1")
+def test_a_signal_after_openvino_is_heard() -> None:
+    """Several of its plugins, gone in the order they came, left a signal stack that was no more: any signal was the end."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], capture_output=True, encoding="utf-8", env=environment, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

@@ -6,6 +6,7 @@ features go to the heads of those top-level nodes that can be present.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import warnings
@@ -76,6 +77,19 @@ class OpenVinoForward:
         return self._graphs[present]
 
 
+@functools.cache
+def _core() -> Any:
+    """The only one of this process, kept to its end.
+
+    Its CPU plugin gives the thread a stack for signal handlers and takes it back when it goes.  Of several plugins that go in
+    another order than they came, the last one puts the stack of one that is gone in place: the next signal that Python
+    handles (a child's end, Ctrl-C) is then the end of the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class _Whole(nn.Module):
     def __init__(self, model: nn.Module, sums: torch.Tensor) -> None:
         super().__init__()
@@ -115,4 +129,4 @@ def _compiled(module: nn.Module, example: torch.Tensor) -> Any:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,
     }
-    return openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()
+    return _core().compile_model(graph, "CPU", settings).create_infer_request()
