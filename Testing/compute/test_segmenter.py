@@ -195,7 +195,7 @@ def test_an_imported_model_comes_first_and_can_be_deleted(
     monkeypatch.setenv("HIERSEG_HOME", str(tmp_path / "home"))
     own = import_bundle(export_bundle(tiny_bundle, tmp_path / "tiny.zip"))
     listed = models.find_models()
-    assert models.bundle_ids(listed)[0] == own.id
+    assert next(iter(listed.bundles)) == own.id
     assert models.is_own(own)
     assert models.measured(own) is None
     assert models.default_model(listed, "no such@1") == listed.bundles[own.id]

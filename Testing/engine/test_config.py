@@ -52,6 +52,8 @@ def test_shipped_configurations_are_valid(name: str) -> None:
         ({"iterations": 2.5}, "must be a whole number"),
         ({"method": "magic"}, "choose one of ess, two_head"),
         ({"mix": {"mode": "all"}}, "full, mixup, pseudo, off"),
+        ({"mix": {"alpha_low": 0.8, "alpha_high": 0.7}}, "two rising numbers from 0 to 1"),
+        ({"mix": {"alpha_high": 1.5}}, "two rising numbers from 0 to 1"),
         ({"patch_size": [64]}, "three sizes for 3D"),
         ({"spacing": [1, 1]}, "three positive numbers"),
         ({"losses": 3}, "it is a group"),

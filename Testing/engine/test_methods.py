@@ -69,6 +69,17 @@ def test_a_mixed_patch_is_the_crop_of_the_mixed_whole(blobs: Dataset) -> None:
     assert blended > 0
 
 
+def test_the_share_of_a_partner_is_drawn_anew_for_each_patch(blobs: Dataset) -> None:
+    made = batches(blobs, patch_size=[32, 32, 32])
+    mixed = [weight for iteration in range(40) for weight in made[iteration].mixed_weight if weight.any()]
+    shares = [weight[weight > 0].unique().tolist() for weight in mixed]
+    assert all(len(found) == 1 for found in shares), "one a patch"
+    drawn = [found[0] for found in shares]
+    # Paper A's bounds, which are the settings' defaults.
+    assert 0.5 <= min(drawn) < 0.55
+    assert 0.95 < max(drawn) <= 1.0
+
+
 @pytest.mark.parametrize("settings", [{"mix": {"mode": "off"}}, {"method": "two_head"}, {"losses": {"mix": 0}}])
 def test_nothing_is_mixed_when_mixing_is_off(blobs: Dataset, settings: dict[str, Any]) -> None:
     assert len(batches(blobs, **settings)[0].rows) == 0

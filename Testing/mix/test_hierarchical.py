@@ -149,15 +149,6 @@ def test_tau_falls_linearly() -> None:
     assert [mix.threshold(i) for i in (0, 250, 500, 1000, 5000)] == pytest.approx([1.0, 0.85, 0.7, 0.4, 0.4])
 
 
-def test_alpha_is_uniform_between_its_bounds() -> None:
-    mix, rng = HierarchicalMix(TREE, 10), np.random.default_rng(0)
-    drawn = [mix.draw_alpha(rng) for _ in range(2000)]
-    assert 0.5 <= min(drawn) < 0.52
-    assert 0.98 < max(drawn) <= 1.0
-    assert np.mean(drawn) == pytest.approx(0.75, abs=0.01)
-    assert HierarchicalMix(TREE, 10, alpha=(0.5, 0.5)).draw_alpha(rng) == 0.5
-
-
 def test_the_published_ramp_is_a_switch(model: HierarchicalSegmenter, batch: Any) -> None:
     ramped = build(ramp=True)
     assert [round(ramped.ramp_weight(i), 3) for i in (0, 1, 1000, 1001, 40000)] == [0.5, 0.731, 0.731, 0.881, 1.0]
@@ -174,8 +165,6 @@ def test_the_same_generator_state_gives_the_same_loss(model: HierarchicalSegment
 def test_options_out_of_range_are_refused(model: HierarchicalSegmenter, batch: Any) -> None:
     with pytest.raises(ConfigError, match="choose one of full, mixup, pseudo, off"):
         build("blend")
-    with pytest.raises(ConfigError, match="alpha runs from"):
-        build(alpha=(0.5, 1.5))
     with pytest.raises(ConfigError, match="at least 1"):
         HierarchicalMix(TREE, 0)
     with pytest.raises(ConfigError, match="needs mixed images"):

@@ -100,7 +100,6 @@ def test_images_are_written_again_only_if_they_changed(scene, dataset, tree):
 
 def test_a_scene_loaded_again_knows_what_was_saved(scene, dataset, tree):
     opened = OpenCase(load(dataset, scene).annotation)
-    assert opened.saved_once
     assert not is_dirty(opened)
     assert opened.elsewhere(dataset) is Elsewhere.NOTHING
 

@@ -140,14 +140,6 @@ def choose(combo: Any, text: str) -> None:
     wait(SHORT)
 
 
-def choose_node(selector: Any, node: Any) -> None:
-    """Take a node in one of Slicer's node selectors."""
-    show(selector)
-    _refuse_what_no_user_can(selector)
-    selector.setCurrentNode(node)
-    wait(SHORT)
-
-
 def click_row(view: Any, item: Any, column: int = 0, *, twice: bool = False) -> None:
     """Click on a row of a tree, in a column."""
     show(view)

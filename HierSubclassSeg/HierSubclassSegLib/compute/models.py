@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,8 +122,3 @@ def default_model(models: Models, wanted: str = "") -> Bundle | None:
     if wanted in models.bundles:
         return models.bundles[wanted]
     return next(iter(models.bundles.values()), None)
-
-
-def bundle_ids(models: Models) -> Sequence[str]:
-    """The ids in the order of a list."""
-    return list(models.bundles)

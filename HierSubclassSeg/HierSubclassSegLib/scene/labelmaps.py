@@ -196,16 +196,10 @@ def _box_steps(
     return boxes, {int(value) for value in np.flatnonzero(seen)}
 
 
-def group_image(
-    labels: np.ndarray, table: np.ndarray, box: lattice.Box | None, affine: np.ndarray
-) -> slicer.vtkOrientedImageData:
-    """The shared label map of one parent's children: ``table[labels]`` within the box, at its place."""
-    return finish(_image_steps(labels, table, box, affine, 0, 1))
-
-
 def _image_steps(
     labels: np.ndarray, table: np.ndarray, box: lattice.Box | None, affine: np.ndarray, index: int, count: int
 ) -> Steps[slicer.vtkOrientedImageData]:
+    """The shared label map of one parent's children: ``table[labels]`` within the box, at its place."""
     # One voxel of nothing for an empty group: Slicer's label map operations expect an image with an extent.
     lower, upper = box or ((0, 0, 0), (1, 1, 1))
     shape = lattice.size((lower, upper))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import slicer
 
 from hierseg.labeltree import LabelTree, Node
-from HierSubclassSegLib.scene import rules, tree_store
+from HierSubclassSegLib.scene import rules
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,3 @@ class Masking:
 def erasable_segments(tree: LabelTree, node: Node, segments: dict[str, str]) -> frozenset[str]:
     """IDs of the segments that a stroke with the node may erase."""
     return frozenset(segments[other.path] for other in rules.erasable(tree, node) if other.path in segments)
-
-
-def segments_of(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) -> dict[str, str]:
-    """Segment IDs by node path."""
-    return tree_store.segments_by_path(segmentation_node, tree)

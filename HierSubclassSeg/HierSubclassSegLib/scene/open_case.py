@@ -70,11 +70,6 @@ class OpenCase:
         found = self.annotation.GetAttribute(export.CASE)
         return str(found) if found else None
 
-    @property
-    def saved_once(self) -> bool:
-        """Whether it was loaded from or saved to a dataset."""
-        return bool(self.annotation.GetAttribute(SAVED))
-
     # -- state ------------------------------------------------------------------------------------------------------
 
     def surely_clean(self) -> bool:

@@ -359,6 +359,10 @@ def _check(config: TrainConfig) -> None:
         )
     if config.fine_share > 1:
         raise ConfigError(f"'fine_share' is {config.fine_share}; give a number from 0 to 1.")
+    if not config.mix.alpha_low <= config.mix.alpha_high <= 1:
+        raise ConfigError(
+            f"'mix.alpha_low' and 'mix.alpha_high' are {config.mix.alpha_low} and {config.mix.alpha_high}; give two rising numbers from 0 to 1."
+        )
     for axis in config.augmentation.flip_axes:
         if not 0 <= axis < config.spatial_dims:
             raise ConfigError(

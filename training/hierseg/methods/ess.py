@@ -36,7 +36,6 @@ class EfficientSubclassSegmentation(Method):
             config.iterations,
             mode=config.mix.mode,
             threshold=(config.mix.tau_start, config.mix.tau_end),
-            alpha=(config.mix.alpha_low, config.mix.alpha_high),
             spacing=geometry.spacing,
             left_right_axis=geometry.side_axis,
             ramp=config.mix.ramp,

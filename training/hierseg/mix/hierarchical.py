@@ -43,7 +43,7 @@ class HierarchicalMix(nn.Module):
     f(x_mix) with that soft target is cross-entropy + Dice.
 
     Where paper and published code disagree this follows the paper: the gradient flows through f(x_mix), τ falls
-    linearly from 1 to 0.4, α is drawn from U[0.5, 1], and there is no ramp (``ramp=True`` is the code's).
+    linearly from 1 to 0.4, and there is no ramp (``ramp=True`` is the code's).
 
     Args:
         tree: the label tree.
@@ -51,7 +51,6 @@ class HierarchicalMix(nn.Module):
         mode: ``full``; ``mixup`` (mixed image, no pseudo label), ``pseudo`` (pseudo label, unmixed image): the
             ablations of the paper's Table 2; or ``off``.
         threshold: τ at the beginning and at the end.
-        alpha: bounds of the uniform distribution of α.
         spacing: voxel size in mm along each axis, None if not known (no quarter turns then).
         left_right_axis: the spatial axis between left and right, None if there is none.
         ramp: multiply by the published code's stepwise sigmoid of the iteration.
@@ -67,7 +66,6 @@ class HierarchicalMix(nn.Module):
         *,
         mode: str = "full",
         threshold: tuple[float, float] = (1.0, 0.4),
-        alpha: tuple[float, float] = (0.5, 1.0),
         spacing: Sequence[float] | None = None,
         left_right_axis: int | None = 0,
         ramp: bool = False,
@@ -75,15 +73,12 @@ class HierarchicalMix(nn.Module):
         super().__init__()
         if mode not in MODES:
             raise ConfigError(f"the mixing mode is {mode!r}; choose one of {', '.join(MODES)}.")
-        if not 0.0 <= alpha[0] <= alpha[1] <= 1.0:
-            raise ConfigError(f"alpha runs from {alpha[0]} to {alpha[1]}; give two rising numbers from 0 to 1.")
         if iterations < 1:
             raise ConfigError(f"the number of iterations is {iterations}; give at least 1.")
         self.tree = tree
         self.iterations = iterations
         self.mode = mode
         self.thresholds = threshold
-        self.alpha = alpha
         self.spacing = None if spacing is None else tuple(spacing)
         self.left_right_axis = left_right_axis
         self.ramp = ramp
@@ -98,10 +93,6 @@ class HierarchicalMix(nn.Module):
         """τ: linear over the training, then constant."""
         first, last = self.thresholds
         return first + (last - first) * min(max(iteration / self.iterations, 0.0), 1.0)
-
-    def draw_alpha(self, rng: np.random.Generator) -> float:
-        """The partner's share for one mixed case."""
-        return float(rng.uniform(*self.alpha))
 
     def ramp_weight(self, iteration: int) -> float:
         """1, or with ``ramp`` 1 / (1 + exp(⌊−iteration / 1000⌋)) as in the published code."""
