@@ -12,6 +12,7 @@ import yaml
 
 from hierseg.evaluation.statistics import paired_test
 from hierseg.study.config import Study, read_study
+from hierseg.study.page import to_page
 from hierseg.study.results import Failure, RowResult, compare_rows, gap_closed, summarized
 from hierseg.study.tables import to_csv, to_markdown
 from study.test_study_config import GOOD
@@ -129,14 +130,32 @@ def test_the_markdown_says_what_is_missing(study: Study) -> None:
     results = text.split("## ")[1]
     lines = {line.split("|")[1].strip(): line for line in results.splitlines() if line.startswith("| ")}
     assert "| method | fine | left Dice % | right Dice % | mean Dice % |" in text
-    assert any(name.startswith("U-Net(N) *(not complete: 1 of 2 seeds)*") for name in lines)
+    assert any(name.startswith("U-Net(N) (not complete: 1 of 2 seeds)") for name in lines)
     assert any("not complete: 0 of 2 seeds, 1 failed" in name for name in lines)
-    assert "- ESS (fine 3), seed 0: exit code 2. hierseg: the loss became nan" in text
+    assert "| ESS (fine 3) | 0 | 2 | hierseg: the loss became nan |" in text
     assert "| <0.001 |" in lines["U-Net(n)"]  # p of twelve cases that all lie lower
     # Every row of a table has as many cells as its head.
     for block in text.split("\n\n"):
         table = [line for line in block.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in table}) <= 1
+
+
+def test_the_page_has_the_tables_and_plots(study: Study) -> None:
+    rows = table_of(study)
+    compare_rows(study, rows)
+    text = to_page(study, rows, ["About."])
+    for heading in ("Results", "Number of fine labels", "Cases: Dice %", "Components", "Tests", "Runs that failed"):
+        assert f">{heading}</h2>" in text
+    assert text.count("<svg") == 3
+    assert "U-Net(N)" in text
+
+
+def test_single_head_networks_have_no_components(study: Study) -> None:
+    one = dataclasses.replace(
+        study.row("ESS"), name="marginal CE", settings={**study.row("ESS").settings, "head": "leaf"}
+    )
+    found = dataclasses.replace(result(study, "ESS", 2, content({"a": (0.5, 0.5)})), row=one)
+    assert "## Components" not in to_markdown(study, [found], [])
 
 
 def test_the_csv_has_every_leaf_and_the_mean(study: Study) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.blobs import TREE, blob, save
 from hierseg.cli import main
 from hierseg.dataset import Dataset
+from hierseg.errors import ConfigError
 from hierseg.imageio import read_label
 from hierseg.phantoms import content_hash
 from hierseg.study import scheduling
@@ -102,7 +104,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(tmp_path: Path, capsys: pytes
     assert main(words(study, out)) == 1
     said = capsys.readouterr()
     assert "upper_fineall_seed0: failed with exit code 2: hierseg: the loss became nan" in said.err
-    assert "- upper, seed 0: exit code 2. hierseg: the loss became nan" in said.out
+    assert "| upper | 0 | 2 | hierseg: the loss became nan |" in said.out
     content = json.loads((out / "study.json").read_text(encoding="utf-8"))
     by_row = {row["row"]: row for row in content["rows"]}
     assert by_row["upper"]["failed"] == [{"seed": 0, "code": 2, "said": "hierseg: the loss became nan"}]
@@ -228,6 +230,30 @@ def test_what_a_training_sees(tmp_path: Path) -> None:
         assert 0 < known.mean() < 0.05
         assert (drawn[known] == truth[known]).all()
         assert set(drawn[known].tolist()) == set(truth.ravel().tolist())
+
+
+def test_a_dataset_folder_is_used_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "blobs"
+    dataset = Dataset.create(folder, "blobs", ["MRI"], TREE)
+    for number, split in enumerate(["training"] * 4 + ["validation"]):
+        image, label = blob(number, 12)
+        save(dataset, f"case{number}", image, label, split=split, group=f"patient{number // 2}")
+    study = read_study(write(tmp_path, data={"folder": str(folder), "seed": 4}))
+    data = StudyData(study.data, tmp_path / "out")
+    data.open("training", "validation")
+    assert data.sha256 == {"folder": content_hash(folder)}
+    few = Dataset.open(data.for_training(study.row("ours"), 1))
+    assert [case.id for case in few.cases("validation")] == ["case4"]
+    seen = {case.id: few.label_path(case) for case in few.cases("training")}
+    shown = {case: set(read_label(path, few.tree).array.ravel().tolist()) for case, path in seen.items() if path}
+    # One patient of two scans keeps subclass labels, the other one has the superclass.
+    assert sorted(map(sorted, shown.values())) == [[0, 1, 2], [0, 1, 2], [0, 5], [0, 5]]
+    with pytest.raises(ConfigError, match="there are 2 training subjects"):
+        data.for_training(study.row("ours"), 3)
+    image, label = blob(9, 12)
+    save(dataset, "case0", image, label, group="patient0")
+    with pytest.raises(ConfigError, match="not what they were when the study began"):
+        StudyData(study.data, tmp_path / "out").open("training")
 
 
 def job(folder: Path, code: str) -> Job:

@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "study",
         help="run a series of trainings from one description",
         description="Train every row of a study for every seed, measure the models on the same cases, and write tables "
-        "(study.md, study.csv, study.json). What is done already is not done again; a stopped study goes on when the "
+        "(study.md, study.html, study.csv, study.json). What is done already is not done again; a stopped study goes on when the "
         "command is given again. The data are made from seeds and have to hash to what the study file says.",
         epilog="Study files are explained in docs/studies.md; a shipped one is named without its folder: hierseg study cardiac --out DIR",
     )
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(content, ensure_ascii=False))
     else:
         print((arguments.out / "study.md").read_text(encoding="utf-8"), end="")
-        print(f"\nWritten: {arguments.out / 'study.md'}, study.csv and study.json")
+        print(f"\nWritten: {arguments.out / 'study.md'}, study.html, study.csv and study.json")
     return EXIT_FAILED_RUNS if content["failed"] else 0
 
 

@@ -18,6 +18,7 @@ from hierseg.evaluation.report import read_scores
 from hierseg.study.attempts import add_attempt, read_attempts
 from hierseg.study.config import RowSpec, Study
 from hierseg.study.data import StudyData, frozen, opened_parts
+from hierseg.study.page import to_page
 from hierseg.study.results import Failure, RowResult, compare_rows, summarized
 from hierseg.study.runs import (
     Run,
@@ -35,7 +36,7 @@ from hierseg.study.tables import story_of, to_csv, to_markdown
 
 FORMAT = "hierseg-study"
 NAME = "study"
-"""Of the results: ``study.json``, ``study.md``, ``study.csv``."""
+"""Of the results: ``study.json``, ``study.md``, ``study.csv``, ``study.html``."""
 Say = Callable[[str], None]
 
 
@@ -211,7 +212,7 @@ def _job(work: _Work, run: Run) -> Job:
 
 
 def write_results(work: _Work) -> dict[str, Any]:
-    """Put together what is there, and write ``study.json``, ``study.md`` and ``study.csv``."""
+    """Put together what is there, and write ``study.json``, ``study.md``, ``study.csv`` and ``study.html``."""
     from hierseg.inference.benchmark import environment
 
     study, split = work.study, work.options.split
@@ -252,6 +253,7 @@ def write_results(work: _Work) -> dict[str, Any]:
         write_json(place.with_suffix(".json"), content)
         write_text(place.with_suffix(".md"), to_markdown(study, results, story_of(content)))
         write_text(place.with_suffix(".csv"), to_csv(results))
+        write_text(place.with_suffix(".html"), to_page(study, results, story_of(content)))
     return content
 
 

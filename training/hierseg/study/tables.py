@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hierseg.evaluation.statistics import Summary
 from hierseg.study.config import Study
 from hierseg.study.results import RowResult
 
+RESULTS = "Results"
 MOST_LEAVES = 6
 """With more leaves than this a table shows their means alone."""
-_COLUMNS = {
+COLUMNS = {
     "dice": ("Dice %", 100.0, 1),
     "hausdorff95": ("HD95 mm", 1.0, 2),
     "tree_distance": ("tree distance %", 100.0, 2),
@@ -27,6 +29,29 @@ _COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table as texts.
+
+    Attributes:
+        title: above it.
+        head: of its columns.
+        rows: as many texts each.
+        about: sentences below it.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    about: tuple[str, ...] = ()
+
+
+def tables_of(study: Study, results: Sequence[RowResult]) -> list[Table]:
+    """All tables of a study; those without rows are left out."""
+    found = (_main(study, results), _components(results), _tests(study, results), _failed(results))
+    return [table for table in found if table.rows]
+
+
 def to_markdown(study: Study, results: Sequence[RowResult], story: Sequence[str]) -> str:
     """All tables of a study.
 
@@ -35,43 +60,30 @@ def to_markdown(study: Study, results: Sequence[RowResult], story: Sequence[str]
         results: one a line.
         story: sentences on data, machine and settings, above the tables.
     """
-    parts = [f"# {study.title}", "", *story, "", *_main(study, results)]
-    if any(one.row.method in ("ess", "two_head") for one in results):
-        parts += ["", *_components(results)]
-    if any(one.tests for one in results):
-        parts += ["", *_tests(study, results)]
-    failed = [(one, failure) for one in results for failure in one.failed]
-    if failed:
-        parts += ["", "## Runs that failed", ""]
-        parts += [
-            f"- {_name(one)}, seed {failure.seed}: exit code {failure.code}. {failure.said}" for one, failure in failed
-        ]
+    parts = [f"# {study.title}", "", *story]
+    for table in tables_of(study, results):
+        parts += ["", f"## {table.title}", "", _line(table.head), "|---" * len(table.head) + "|"]
+        for row in table.rows:
+            # The default's row is set off.
+            bold = table.title == RESULTS and row[0] in study.default
+            parts.append(_line([f"**{row[0]}**", *row[1:]] if bold else row))
+        for sentence in table.about:
+            parts += ["", sentence]
     return "\n".join(parts) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def to_csv(results: Sequence[RowResult]) -> str:
     """One line a row, structure and metric; the structure ``mean`` is the mean over the leaves."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            "row",
-            "method",
-            "fine",
-            "labels",
-            "seeds",
-            "wanted",
-            "structure",
-            "metric",
-            "mean",
-            "std",
-            "low",
-            "high",
-            "cases",
-        ]
-    )
+    head = "row method fine labels seeds wanted structure metric mean std low high cases"
+    writer.writerow(head.split())
     for one in results:
-        head = [one.row.name, one.row.method, one.fine, one.row.labels, len(one.seeds), len(one.wanted)]
+        start = [one.row.name, one.row.method, one.fine, one.row.labels, len(one.seeds), len(one.wanted)]
         found: list[tuple[str, str, Summary | None]] = [
             (leaf, metric, summary) for leaf, metrics in one.leaf.items() for metric, summary in metrics.items()
         ]
@@ -80,110 +92,107 @@ def to_csv(results: Sequence[RowResult]) -> str:
         for structure, metric, summary in found:
             if summary is not None:
                 numbers = (summary.mean, summary.std, summary.low, summary.high, summary.number)
-                writer.writerow([*head, structure, metric, *("" if value is None else value for value in numbers)])
+                writer.writerow([*start, structure, metric, *("" if value is None else value for value in numbers)])
     return text.getvalue()
 
 
-def _main(study: Study, results: Sequence[RowResult]) -> list[str]:
+def _main(study: Study, results: Sequence[RowResult]) -> Table:
     leaves = next((list(one.leaf) for one in results if one.leaf), [])
     shown = leaves if len(leaves) <= MOST_LEAVES else []
     gap = any(one.gap for one in results)
     tested = any("dice" in one.tests for one in results)
     head = ["method", "fine", *(f"{leaf} Dice %" for leaf in shown)]
-    head += [f"mean {_COLUMNS[metric][0]}" for metric in study.metrics]
-    head += [
-        "seeds: mean Dice %",
-        "consistent: mean Dice %",
-        *(["gap closed %"] if gap else []),
-        *(["p (Holm)"] if tested else []),
-    ]
-    lines = ["## Results", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    head += [f"mean {COLUMNS[metric][0]}" for metric in study.metrics]
+    head += ["seeds: mean Dice %", "consistent: mean Dice %", *(["gap closed %"] if gap else [])]
+    head += ["p (Holm)"] if tested else []
+    rows = []
     for one in results:
-        cells = [_name(one, with_fine=False) + _unfinished(one), str(one.fine)]
+        cells = [one.row.name + _unfinished(one), str(one.fine)]
         cells += [_cell(one.leaf.get(leaf, {}).get("dice"), "dice") for leaf in shown]
-        cells += [_cell(one.mean.get(metric), metric, bold=one.row.name in study.default) for metric in study.metrics]
+        cells += [_cell(one.mean.get(metric), metric) for metric in study.metrics]
         cells += [_spread(one.by_seed.get("dice", [])), _cell(one.consistent, "dice")]
-        if gap:
-            cells.append(_gap(one))
-        if tested:
-            cells.append(_p(one, "dice"))
-        lines.append("| " + " | ".join(cells) + " |")
-    about = (
-        "Mean ± standard deviation over cases, each the mean over seeds; every voxel gets its most probable leaf. "
-        '"Consistent" decides level by level instead. HD95: over the leaves that were found; what was missed is below.'
-    )
+        cells += [_gap(one)] if gap else []
+        cells += [_p(one, "dice")] if tested else []
+        rows.append(tuple(cells))
+    about = [
+        (
+            "Mean ± standard deviation over cases, each the mean over seeds; every voxel gets its most probable leaf. "
+            '"Consistent" decides level by level instead. HD95 is measured where a leaf was found.'
+        )
+    ]
+    if tested:
+        about.append(f"p: Dice against {' and '.join(study.default)}, the larger one of both tests below.")
     missed = [f"{_name(one)} {one.missed:.1f}" for one in results if one.missed]
-    lines += ["", about]
     if missed:
-        lines += ["", f"Leaves in the reference that were nowhere predicted (mean over seeds): {', '.join(missed)}."]
-    return lines
+        about.append(f"Leaves in the reference that were nowhere predicted (mean over seeds): {', '.join(missed)}.")
+    return Table(RESULTS, tuple(head), tuple(rows), tuple(about))
 
 
-def _components(results: Sequence[RowResult]) -> list[str]:
-    head = ["method", "fine", "mixed images", "pseudo labels", "PC", "SN", "mean Dice %", "mean HD95 mm"]
-    lines = ["## Components", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+def _components(results: Sequence[RowResult]) -> Table:
+    head = ("method", "fine", "mixed images", "pseudo labels", "PC", "SN", "mean Dice %", "mean HD95 mm")
+    rows = []
     for one in results:
-        if one.row.method not in ("ess", "two_head"):
-            continue
         settings = one.row.settings
+        if one.row.method not in ("ess", "two_head") or settings["head"] not in ("auto", "two_heads"):
+            continue
         mode = settings["mix"]["mode"] if one.row.method == "ess" and settings["losses"]["mix"] > 0 else "off"
-        ticks = [
+        ticks = (
             mode in ("full", "mixup"),
             mode in ("full", "pseudo"),
             settings["prior_concatenation"],
             settings["separate_normalization"],
-        ]
-        cells = [_name(one, with_fine=False), str(one.fine), *("✓" if tick else "" for tick in ticks)]
-        cells += [_cell(one.mean.get(metric), metric) for metric in ("dice", "hausdorff95")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return [
-        *lines,
-        "",
-        "PC: prior concatenation. SN: separate normalization. Mixed images and pseudo labels together are HierarchicalMix.",
-    ]
+        )
+        numbers = (_cell(one.mean.get(metric), metric) for metric in ("dice", "hausdorff95"))
+        rows.append((one.row.name, str(one.fine), *("✓" if tick else "" for tick in ticks), *numbers))
+    about = "PC: prior concatenation. SN: separate normalization. Mixed images and pseudo labels together are HierarchicalMix."
+    return Table("Components", head, tuple(rows), (about,))
 
 
-def _tests(study: Study, results: Sequence[RowResult]) -> list[str]:
-    lines = [
-        "## Tests", "",
-        ("Row − default, case by case [95 % interval, bootstrap over cases]; p of Wilcoxon's signed-rank test and of the permutation "
-        "test, two-sided, each with Holm's correction over the rows that are compared with the same default in the same number."), "",
-        "| method | default | metric | cases | difference | Wilcoxon p | permutation p |", "|---" * 7 + "|",
-    ]  # fmt: skip
+def _tests(study: Study, results: Sequence[RowResult]) -> Table:
+    head = ("method", "default", "metric", "cases", "difference", "Wilcoxon p", "permutation p")
+    rows = []
     for metric in study.metrics:
-        name, scale, digits = _COLUMNS[metric]
+        name, scale, digits = COLUMNS[metric]
         for one in results:
             if metric not in one.tests:
                 continue
             found = one.tests[metric]
             test = found.test
-            interval = "" if test.low is None or test.high is None else (
-                f" [{scale * test.low:+.{digits}f}, {scale * test.high:+.{digits}f}]"
-            )  # fmt: skip
-            lines.append(
-                f"| {_name(one)} | {found.default} | {name} | {test.number} | {scale * test.difference:+.{digits}f}{interval} "
-                f"| {found.wilcoxon_holm:.4f} | {found.permutation_holm:.4f} |"
-            )
-    return lines
+            difference = f"{scale * test.difference:+.{digits}f}"
+            if test.low is not None and test.high is not None:
+                difference += f" [{scale * test.low:+.{digits}f}, {scale * test.high:+.{digits}f}]"
+            values = (f"{value:.4f}" for value in (found.wilcoxon_holm, found.permutation_holm))
+            rows.append((_name(one), found.default, name, str(test.number), difference, *values))
+    about = (
+        "Row − default, case by case [95 % interval, bootstrap over cases]; p of Wilcoxon's signed-rank test and of the permutation "
+        "test, two-sided, each with Holm's correction over the rows that are compared with the same default in the same number."
+    )
+    return Table("Tests", head, tuple(rows), (about,))
 
 
-def _name(one: RowResult, with_fine: bool = True) -> str:
-    name = one.row.name.replace("|", "\\|")
-    return f"{name} (fine {one.fine})" if with_fine and len(one.row.fine) > 1 else name
+def _failed(results: Sequence[RowResult]) -> Table:
+    rows = tuple(
+        (_name(one), str(failure.seed), str(failure.code), failure.said) for one in results for failure in one.failed
+    )
+    return Table("Runs that failed", ("method", "seed", "exit code", "last line"), rows)
+
+
+def _name(one: RowResult) -> str:
+    return f"{one.row.name} (fine {one.fine})" if len(one.row.fine) > 1 else one.row.name
 
 
 def _unfinished(one: RowResult) -> str:
     failed = f", {len(one.failed)} failed" if one.failed else ""
-    return "" if one.complete else f" *(not complete: {len(one.seeds)} of {len(one.wanted)} seeds{failed})*"
+    return "" if one.complete else f" (not complete: {len(one.seeds)} of {len(one.wanted)} seeds{failed})"
 
 
-def _cell(summary: Summary | None, metric: str, bold: bool = False) -> str:
+def _cell(summary: Summary | None, metric: str) -> str:
     if summary is None:
         return "–"
-    _, scale, digits = _COLUMNS[metric]
+    _, scale, digits = COLUMNS[metric]
     mean = f"{scale * summary.mean:.{digits}f}"
     spread = "" if summary.std is None else f" ± {scale * summary.std:.{digits}f}"
-    return (f"**{mean}**" if bold else mean) + spread
+    return mean + spread
 
 
 def _spread(values: Sequence[float]) -> str:
