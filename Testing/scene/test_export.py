@@ -5,7 +5,6 @@ from __future__ import annotations
 import nibabel
 import numpy as np
 import pytest
-import slicer
 
 from hierseg.dataset import Dataset
 from hierseg.labeltree import LabelTree
@@ -15,7 +14,6 @@ from HierSubclassSegLib.scene import (
     export_summary,
     geometry,
     layers,
-    level_maps,
     load_case,
     marks,
     prediction,
@@ -252,16 +250,6 @@ def test_plain_segmentation_has_no_tree(scene, dataset):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "plain")
     with pytest.raises(tags.SceneError, match=r"'plain'"):
         export.export_case(node, dataset)
-
-
-def test_level_maps(node, tree, scene):
-    paint(node, tree, "left cortex", np.s_[0, 0, 0])
-    paint(node, tree, "white matter", np.s_[0, 0, 1])
-    paint(node, tree, "tumor", np.s_[0, 0, 2])
-    maps = level_maps.level_map_nodes(node)
-    rows = [geometry.array_of(level.GetImageData())[0, 0, :4].tolist() for level in maps]
-    assert rows == [[20, 20, 10, 0], [21, 5, 10, 0], [3, 5, 10, 0]]
-    assert all(isinstance(level, slicer.vtkMRMLLabelMapVolumeNode) for level in maps)
 
 
 def test_complete_marks_follow_a_volume_that_slicer_flipped(scene, tree):

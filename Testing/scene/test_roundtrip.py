@@ -177,13 +177,11 @@ def test_scene_loaded_past_us_brings_its_state(annotated, tree, tmp_path):
     storage.prepare_for_saving(annotated)
     assert annotated.GetScene().WriteToMRB(str(tmp_path / "a.mrb"))
     opened = session.open_session()
-    observer = storage.LoadingObserver(opened.scene)
     assert opened.scene.ReadFromMRB(str(tmp_path / "a.mrb"), False)
     again = opened.scene.GetFirstNodeByName(annotated.GetName())
     assert marks.locked_nodes(again, tree) == {"core"}
     again.SetAttribute(tree_store.STATE, None)
     assert marks.locked_nodes(again, tree) == {"core"}
-    observer.close()
     opened.close()
 
 

@@ -119,7 +119,7 @@ def test_marks_survive_undo_and_renaming(session, editor):
     session.mark_slice_complete(2, 3)
     session.mark_slice_complete(2, 5)
     session.mark_slice_complete(0, 1, "kidney")
-    marks.set_folded(annotation, session.tree.node("a"), True)
+    marks.set_folding(annotation, [session.tree.node("a")])
     assert marks.slices_complete(annotation, session.tree) == [
         {"axis": 0, "indices": [1], "node": "a/kidney"},
         {"axis": 2, "indices": [3, 5], "node": None},
@@ -128,7 +128,7 @@ def test_marks_survive_undo_and_renaming(session, editor):
     editor.logic.Undo()
     assert session.tree.node("aa").path == "a/aa"
     assert marks.locked_nodes(annotation, session.tree) == {"aa"}
-    assert marks.folded_nodes(annotation, session.tree) == {"a"}
+    assert marks.folding(annotation, session.tree) == {"a"}
     assert marks.slices_complete(annotation, session.tree)[0]["node"] == "a/aa"
     assert editor.logic.CanRedo()
     session.mark_slice_complete(2, 3, complete=False)

@@ -15,27 +15,10 @@ from HierSubclassSegLib.scene import annotation, export, geometry, labelmaps, ni
 from HierSubclassSegLib.ticks import Steps
 
 
-def level_map_nodes(segmentation_node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLLabelMapVolumeNode]:
-    """One label map volume a level of the tree, on the first volume's grid: level 1 holds superclasses, and so on.
-
-    Voxels without any node are 0 if the tree has no other node of that value, else ``unlabelled``.
-    """
-    tree = annotation.tree_of(segmentation_node)
-    volume = export.volumes_for(segmentation_node, None)[0]
-    grid = geometry.volume_grid(volume)
-    labels = reading.read(segmentation_node, tree, grid)
-    nodes = []
-    for depth in range(1, max(node.depth for node in tree.nodes) + 1):
-        level = _level(tree, labels, depth)
-        name = volume.GetScene().GenerateUniqueName(f"{segmentation_node.GetName()} level {depth}")
-        node = geometry.make_volume(volume.GetScene(), level, grid.affine, name, "vtkMRMLLabelMapVolumeNode")
-        geometry.place_beside(node, volume)
-        nodes.append(node)
-    return nodes
-
-
 def file_steps(segmentation_node: slicer.vtkMRMLSegmentationNode, folder: str | Path) -> Steps[list[Path]]:
     """Write one ``.nii.gz`` a level into a folder, on the scan's grid, and the tree that says what the values mean.
+
+    Voxels without any node are 0 if the tree has no other node of that value, else ``unlabelled``.
 
     Returns:
         The files: ``<name>_level1.nii.gz`` (superclasses), and so on; ``<name>_label_tree.json``.

@@ -31,23 +31,16 @@ def untouchable(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTr
 
 def set_locked(segmentation_node: slicer.vtkMRMLSegmentationNode, node: Node, locked: bool) -> None:
     """Lock or unlock a node."""
-    _toggle(segmentation_node, _LOCKED, node, locked)
-
-
-def folded_nodes(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) -> frozenset[str]:
-    """The names of the nodes whose children are folded away in the panel."""
-    return _names(segmentation_node, tree, _FOLDED)
-
-
-def set_folded(segmentation_node: slicer.vtkMRMLSegmentationNode, node: Node, folded: bool) -> None:
-    """Fold or unfold a node."""
-    _toggle(segmentation_node, _FOLDED, node, folded)
+    state = tree_store.read_state(segmentation_node)
+    values = set(state.get(_LOCKED, []))
+    state[_LOCKED] = sorted(values | {node.value} if locked else values - {node.value})
+    tree_store.write_state(segmentation_node, state)
 
 
 def folding(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree) -> frozenset[str] | None:
-    """The names of the folded nodes; None if nobody has folded or unfolded anything yet."""
+    """The names of the nodes whose children are folded away in the panel; None if nobody has folded or unfolded any yet."""
     known = _FOLDED in tree_store.read_state(segmentation_node)
-    return folded_nodes(segmentation_node, tree) if known else None
+    return _names(segmentation_node, tree, _FOLDED) if known else None
 
 
 def set_folding(segmentation_node: slicer.vtkMRMLSegmentationNode, folded: Iterable[Node]) -> None:
@@ -110,11 +103,3 @@ def slices_complete(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: Lab
 def _names(segmentation_node: slicer.vtkMRMLSegmentationNode, tree: LabelTree, key: str) -> frozenset[str]:
     values = set(tree_store.read_state(segmentation_node).get(key, []))
     return frozenset(node.name for node in tree.nodes if node.value in values)
-
-
-def _toggle(segmentation_node: slicer.vtkMRMLSegmentationNode, key: str, node: Node, on: bool) -> None:
-    state = tree_store.read_state(segmentation_node)
-    values = set(state.get(key, []))
-    values = values | {node.value} if on else values - {node.value}
-    state[key] = sorted(values)
-    tree_store.write_state(segmentation_node, state)

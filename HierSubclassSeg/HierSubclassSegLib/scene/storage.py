@@ -164,23 +164,3 @@ def hierarchical_segmentations(scene: slicer.vtkMRMLScene) -> Iterator[slicer.vt
             tree = tree_store.read_tree(node)
         if tree is not None:
             yield node
-
-
-class LoadingObserver:
-    """Calls :func:`after_loading` whenever a scene is imported, by whomever; :meth:`close` ends it.
-
-    There is no counterpart for saving: Slicer sends no event before its own dialog writes.  :func:`prepare_for_saving`
-    is unseen by undo, so a panel may call it whenever the state has changed.
-    """
-
-    def __init__(self, scene: slicer.vtkMRMLScene) -> None:
-        self._scene = scene
-        self._tag = scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._on_end_import)
-
-    def close(self) -> None:
-        """Stop observing."""
-        self._scene.RemoveObserver(self._tag)
-
-    def _on_end_import(self, *_: object) -> None:
-        for node in hierarchical_segmentations(self._scene):
-            after_loading(node)

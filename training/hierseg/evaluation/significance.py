@@ -43,16 +43,6 @@ class Row:
         return asdict(self)
 
 
-def compare_scores(files: Mapping[str, Sequence[Path]], metric: str = "dice") -> list[Row]:
-    """:func:`compare_models` of files.
-
-    Raises:
-        ConfigError: fewer than two models, no such metric, or no cases that all share.
-        ImageError: a file is no scores.
-    """
-    return compare_models(read_models(files), metric)
-
-
 def compare_models(contents: Mapping[str, Sequence[Mapping[str, Any]]], metric: str = "dice") -> list[Row]:
     """Compare every later model with the first one.
 
