@@ -156,6 +156,14 @@ def test_reports_and_the_comparison_of_two_models(tmp_path: Path, capsys: pytest
     assert len(list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))) == 5
     assert main([*command[:-2], "--metric", "hausdorff95"]) == 0
     assert "lower is better" in capsys.readouterr().out
+    assert main([*command, "--metric", "tree_distance", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    cases = content["cases"].values()
+    assert row["node"] == "all labelled voxels"
+    assert row["test"]["difference"] == pytest.approx(-sum(case["tree_distance"] for case in cases) / 6)
+    page = tmp_path / "compared.html"
+    assert main([*command[:-1], str(page), "--metric", "wrong"]) == 0
+    assert "labelled voxels wrong %" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "NAME@N says that N training cases had subclass labels, which the page of --out draws as a curve for each NAME",
     )
     parser.add_argument(
-        "--metric", default="dice", help="of --scores: dice (default), hausdorff95, surface_distance, surface_dice, ..."
+        "--metric",
+        default="dice",
+        help="of --scores: dice (default), hausdorff95, surface_distance, surface_dice, volume_error, sensitivity, balanced_accuracy; or of the "
+        "errors as a whole tree_distance, error_distance (where wrong) or wrong",
     )
     parser.add_argument(
         "--out",

@@ -29,7 +29,9 @@ METRICS = (
     "sensitivity",
     "balanced_accuracy",
 )
-LOWER_IS_BETTER = ("hausdorff95", "surface_distance", "volume_error")
+WHOLE = ("tree_distance", "error_distance", "wrong")
+"""Numbers of a case as a whole: fields of :class:`CaseScores`."""
+LOWER_IS_BETTER = ("hausdorff95", "surface_distance", "volume_error", *WHOLE)
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,14 @@ from typing import Any
 
 from hierseg.atomic import write_json, write_text
 from hierseg.errors import ImageError
-from hierseg.evaluation.case_scores import ABSENT, INVENTED, METRICS, MISSED, CaseScores
+from hierseg.evaluation.case_scores import ABSENT, INVENTED, METRICS, MISSED, WHOLE, CaseScores
 from hierseg.evaluation.out_of_distribution import Notice
 from hierseg.evaluation.statistics import Summary, summarize
 from hierseg.labeltree import LabelTree
 
 FORMAT = "hierseg-scores"
 JSON_NAME, CSV_NAME, MARKDOWN_NAME, PAGE_NAME = "scores.json", "scores.csv", "scores.md", "report.html"
-_WHOLE = ("tree_distance", "error_distance", "wrong")
-# metric → heading, factor and digits, in the order of the tables
+# metric → heading, factor and digits; those of structures in the order of the tables
 COLUMNS = {
     "dice": ("Dice %", 100.0, 1),
     "hausdorff95": ("HD95 mm", 1.0, 2),
@@ -30,6 +29,9 @@ COLUMNS = {
     "volume_error": ("volume error %", 100.0, 1),
     "sensitivity": ("sensitivity %", 100.0, 1),
     "balanced_accuracy": ("balanced accuracy %", 100.0, 1),
+    "tree_distance": ("tree distance", 1.0, 4),
+    "error_distance": ("tree distance where wrong", 1.0, 3),
+    "wrong": ("labelled voxels wrong %", 100.0, 2),
 }
 SHARES = tuple(metric for metric, (_, factor, _) in COLUMNS.items() if factor == 100 and metric != "volume_error")
 """Metrics that go from 0 to 1, shown in percent."""
@@ -99,7 +101,7 @@ class Evaluation:
                 }
                 for node in self.tree.nodes
             },
-            **{name: plain(self.whole(name)) for name in _WHOLE},
+            **{name: plain(self.whole(name)) for name in WHOLE},
             **({} if self.notice is None else {"out_of_distribution": self.notice.to_dict()}),
         }
 
@@ -137,7 +139,7 @@ class Evaluation:
             "",
             *lines,
         ]
-        distance, error, wrong = (self.whole(name) for name in _WHOLE)
+        distance, error, wrong = (self.whole(name) for name in WHOLE)
         if wrong is not None and distance is not None:
             worse = "" if error is None else f", {error.mean:.3f} on average where wrong"
             lines += [

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from hierseg.errors import ConfigError
-from hierseg.evaluation.case_scores import LOWER_IS_BETTER, METRICS
+from hierseg.evaluation.case_scores import LOWER_IS_BETTER, METRICS, WHOLE
 from hierseg.evaluation.report import read_scores
 from hierseg.evaluation.statistics import PairedTest, holm, paired_test
 
 MEAN = "mean of the subclasses"
+ALL = "all labelled voxels"
+"""The one row of a number that belongs to a case as a whole."""
 LEVEL = 0.05
 
 
@@ -26,7 +28,7 @@ class Row:
 
     Attributes:
         baseline, model: names; ``test.difference`` is model − baseline.
-        node: a structure, or :data:`MEAN`.
+        node: a structure, :data:`MEAN` or :data:`ALL`.
         test: of the cases that both have.
         wilcoxon_holm, permutation_holm: corrected over all rows of the table.
     """
@@ -53,8 +55,8 @@ def compare_models(contents: Mapping[str, Sequence[Mapping[str, Any]]], metric: 
     Raises:
         ConfigError: fewer than two models, no such metric, or no cases that all share.
     """
-    if metric not in METRICS:
-        raise ConfigError(f"there is no metric '{metric}'; choose {', '.join(METRICS)}.")
+    if metric not in (*METRICS, *WHOLE):
+        raise ConfigError(f"there is no metric '{metric}'; choose {', '.join((*METRICS, *WHOLE))}.")
     if len(contents) < 2:
         raise ConfigError("one model was given; name at least two as NAME=SCORES.")
     tables = {name: mean_over_files(found, metric) for name, found in contents.items()}
@@ -137,6 +139,10 @@ def mean_over_files(contents: Sequence[Mapping[str, Any]], metric: str) -> dict[
     seen: dict[str, dict[str, list[float]]] = {}
     for content in contents:
         for case, scores in content["cases"].items():
+            if metric in WHOLE:
+                if scores.get(metric) is not None:
+                    seen.setdefault(ALL, {}).setdefault(case, []).append(float(scores[metric]))
+                continue
             leaves = []
             for node, values in scores["nodes"].items():
                 value = values.get(metric)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hierseg.evaluation.case_scores import CaseScores, Mistake
+from hierseg.evaluation.case_scores import METRICS, CaseScores, Mistake
 from hierseg.evaluation.html.curves import Curve, curve_plot
 from hierseg.evaluation.html.page import Section, page, table
 from hierseg.evaluation.html.pictures import pictures
@@ -79,15 +79,17 @@ def comparison_page(
             method become one curve.
         title: of the page.
     """
-    heading, scale, _digits = COLUMNS[metric]
+    heading, scale, digits = COLUMNS[metric]
     tables = {model: mean_over_files(found, metric) for model, found in contents.items()}
     nodes = list(dict.fromkeys(node for one in tables.values() for node in one))
     nodes.sort(key=lambda node: node != MEAN)
     sections = [
         Section(heading, _mean_table(tables, nodes, metric), _MEANS),
-        Section("Differences", _test_table(rows, scale), _TESTS.format(rows[0].baseline, len(rows), heading)),
+        Section(
+            "Differences", _test_table(rows, scale, digits + 1), _TESTS.format(rows[0].baseline, len(rows), heading)
+        ),
     ]
-    if fine:
+    if fine and metric in METRICS:
         curves: dict[str, dict[float, list[float]]] = {}
         for model, (method, number) in fine.items():
             curves.setdefault(method, {})[number] = list(tables[model].get(MEAN, {}).values())
@@ -149,7 +151,7 @@ def _facts(found: Evaluation) -> list[tuple[str, str]]:
 
 
 def _node_table(found: Evaluation) -> str:
-    shown = [metric for metric in COLUMNS if any(found.values(node.name, metric) for node in found.tree.nodes)]
+    shown = [metric for metric in METRICS if any(found.values(node.name, metric) for node in found.tree.nodes)]
     head = ["structure", "cases", "missed", "invented", *(COLUMNS[metric][0] for metric in shown)]
     rows = [
         [
@@ -250,19 +252,21 @@ def _mean_table(tables: Mapping[str, Mapping[str, Mapping[str, float]]], nodes: 
     return table(["model", *nodes], [[model, *(cells[model, node] for node in nodes)] for model in tables])
 
 
-def _test_table(rows: Sequence[Row], scale: float) -> str:
+def _test_table(rows: Sequence[Row], scale: float, digits: int) -> str:
     lines = []
     for row in rows:
         test = row.test
         interval = (
-            "" if test.low is None or test.high is None else f" [{scale * test.low:+.2f}, {scale * test.high:+.2f}]"
+            ""
+            if test.low is None or test.high is None
+            else f" [{scale * test.low:+.{digits}f}, {scale * test.high:+.{digits}f}]"
         )
         lines.append(
             [
                 row.model,
                 row.node,
                 str(test.number),
-                f"{scale * test.difference:+.2f}{interval}".replace("-", "−"),
+                f"{scale * test.difference:+.{digits}f}{interval}".replace("-", "−"),
                 f"{row.wilcoxon_holm:.4f}",
                 f"{row.permutation_holm:.4f}",
                 "*" if is_significant(row) else "",
