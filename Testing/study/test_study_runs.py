@@ -256,6 +256,25 @@ def test_a_dataset_folder_is_used_as_it_is(tmp_path: Path) -> None:
         StudyData(study.data, tmp_path / "out").open("training")
 
 
+def test_what_a_training_refuses_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "blobs"
+    dataset = Dataset.create(folder, "blobs", ["MRI"], TREE)
+    for number, split in enumerate(["training", "training", "validation"]):
+        image, label = blob(number, 12)
+        label[0, 0, 0] = 77 if number == 1 else 0
+        save(dataset, f"case{number}", image, label, split=split)
+    base = {"iterations": 2, "patch_size": [32, 16, 16], "width": 4}
+    study = write(tmp_path, data={"folder": str(folder)}, base=base)
+    assert main([*words(study, tmp_path / "out"), "--rows", "upper"]) == 1
+    told = "case1.nii.gz: label value 77 is not in the label tree 'blobs'"
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert told in captured.out
+    # Where the superclasses have to be looked up, the study itself sees it.
+    assert main([*words(study, tmp_path / "other"), "--rows", "ours"]) == 2
+    assert told in capsys.readouterr().err
+
+
 def job(folder: Path, code: str) -> Job:
     return Job(folder, {"code": code})
 

@@ -191,8 +191,7 @@ def _check(work: _Work, run: Run) -> None:
 def _job(work: _Work, run: Run) -> Job:
     folder, split = work.folder(run), work.options.split
     folder.mkdir(parents=True, exist_ok=True)
-    seconds = read_record(folder).get("seconds", {})
-    write_record(folder, run, work.training_hashes, seconds, work.options.threads_each())
+    write_record(folder, run, work.training_hashes, work.options.threads_each())
     dataset, cases = work.data.cases(split)
     return Job(
         folder,

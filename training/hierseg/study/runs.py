@@ -76,21 +76,22 @@ def read_record(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def write_record(folder: Path, run: Run, data: Mapping[str, str], seconds: Mapping[str, float], threads: int) -> None:
-    """Remember what a run is made from.
+def write_record(folder: Path, run: Run, data: Mapping[str, str], threads: int) -> None:
+    """Remember what a run is made from; what it took so far is kept.
 
     Args:
         folder: of the run.
         run: which one.
         data: hashes of training and validation data.
-        seconds: what training and scoring took so far.
         threads: of the process.
     """
+    before = read_record(folder)
+    took = {clock: before.get(clock, {}) for clock in ("seconds", "processor_seconds")}
     write_json(
         folder / RECORD,
         {
             "row": run.row.name, "fine": run.fine, "seed": run.seed, "only_fine": run.row.only_fine, "labels": run.row.labels,
-            "settings": run.settings(), "data": dict(data), "seconds": dict(seconds), "threads": threads,
+            "settings": run.settings(), "data": dict(data), "threads": threads, **took,
         },
     )  # fmt: skip
 
