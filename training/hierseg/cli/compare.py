@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hierseg.cli._shared import counting
 from hierseg.errors import ConfigError
 
 _ENDINGS = (".html", ".md", ".csv", ".json")
@@ -69,8 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
         return _compare_scores(arguments)
     if arguments.dataset is None:
         raise ConfigError("give BUNDLE_A, BUNDLE_B and DATASET, or --scores with the scores of two or more models.")
-    from tqdm import tqdm
-
     from hierseg.cli.predict import open_bundle, set_threads
     from hierseg.dataset import Dataset
     from hierseg.evaluation.compare import compare
@@ -79,11 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     bundles = (open_bundle(arguments.before), open_bundle(arguments.after))
     cases, held = _chosen(dataset, arguments)
     set_threads(arguments.threads)
-
-    def show(done: int, _total: int) -> None:
-        bar.update(done - bar.n)
-
-    with tqdm(total=2 * len(cases), unit="case", disable=arguments.json) as bar:
+    with counting(2 * len(cases), "case", hidden=arguments.json) as show:
         found = compare(
             bundles,
             dataset,

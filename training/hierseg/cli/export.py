@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hierseg.cli._shared import AddFormat, add_formats, counting
+
 if TYPE_CHECKING:
     from hierseg.dataset import Dataset
     from hierseg.exporters.writing import Exporter
@@ -19,13 +21,13 @@ _EPILOG = (
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand's parser."""
-    parser = subparsers.add_parser(
+    kinds = add_formats(
+        subparsers,
         "export",
-        help="turn a dataset folder into another format",
-        description="Writes a dataset folder in the format of another program and says what is lost.",
-        epilog=_EPILOG,
+        "turn a dataset folder into another format",
+        "Writes a dataset folder in the format of another program and says what is lost.",
+        _EPILOG,
     )
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="FORMAT")
     nnunet = _kind(kinds, "nnunet", "nnU-Net's raw data set, with regions and ignore", "DatasetXXX_Name")
     nnunet.add_argument("--flat", action="store_true", help="leaves as plain labels, no regions for their superclasses")
     _kind(kinds, "decathlon", "a task of the Medical Segmentation Decathlon, a datalist of MONAI", "DIR")
@@ -39,8 +41,8 @@ def add_parser(subparsers: Any) -> None:
     )
 
 
-def _kind(kinds: Any, name: str, what: str, out: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = kinds.add_parser(name, help=what, description=f"Writes {what}.", epilog=_EPILOG)
+def _kind(kinds: AddFormat, name: str, what: str, out: str) -> argparse.ArgumentParser:
+    parser = kinds(name, what, "Writes")
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="a dataset folder")
     parser.add_argument("--out", type=Path, required=True, metavar=out, help="a new or empty folder")
     parser.add_argument(
@@ -55,18 +57,12 @@ def _kind(kinds: Any, name: str, what: str, out: str) -> argparse.ArgumentParser
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and say what was lost."""
-    from tqdm import tqdm
-
     from hierseg.dataset import Dataset
     from hierseg.exporters.writing import export_dataset
 
     dataset = Dataset.open(arguments.dataset)
     exporter = _exporter(arguments, dataset)
-    with tqdm(total=len(dataset.cases()), unit="case", desc=f"export {arguments.kind}") as bar:
-
-        def show(done: int, _total: int) -> None:
-            bar.update(done - bar.n)
-
+    with counting(len(dataset.cases()), "case", f"export {arguments.kind}") as show:
         made = export_dataset(dataset, arguments.out, exporter, bring=arguments.resample, progress=show)
     if arguments.json:
         print(json.dumps(made.to_dict(), ensure_ascii=False))

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hierseg.cli._shared import AddFormat, add_formats, counting
+
 if TYPE_CHECKING:
     from hierseg.importers.source import Source
     from hierseg.labeltree import LabelTree
@@ -24,13 +26,13 @@ _EPILOG = (
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand's parser."""
-    parser = subparsers.add_parser(
+    kinds = add_formats(
+        subparsers,
         "import",
-        help="turn other formats into a dataset folder",
-        description="Reads a data set as it was published and makes a dataset folder of it, which 'hierseg train' takes.",
-        epilog=_EPILOG,
+        "turn other formats into a dataset folder",
+        "Reads a data set as it was published and makes a dataset folder of it, which 'hierseg train' takes.",
+        _EPILOG,
     )
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="FORMAT")
     acdc = _kind(kinds, "acdc", "ACDC, cardiac MR: patients' folders with Info.cfg")
     acdc.add_argument(
         "--split",
@@ -67,8 +69,8 @@ def add_parser(subparsers: Any) -> None:
     )
 
 
-def _kind(kinds: Any, name: str, what: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = kinds.add_parser(name, help=what, description=f"Imports {what}.", epilog=_EPILOG)
+def _kind(kinds: AddFormat, name: str, what: str) -> argparse.ArgumentParser:
+    parser = kinds(name, what, "Imports")
     parser.add_argument("source", type=Path, metavar="SOURCE", help="the data set's folder")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="the dataset folder to make, or to go on with"
@@ -101,18 +103,12 @@ def _kind(kinds: Any, name: str, what: str) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Import and say what became of each case."""
-    from tqdm import tqdm
-
     from hierseg.importers.writing import Options, import_cases
 
     options = Options(arguments.fine, arguments.seed, arguments.fine_order, arguments.resample)
     options.check()
     source = _source(arguments)
-    with tqdm(total=len(source.cases), unit="case", desc=f"import {source.kind}") as bar:
-
-        def show(done: int, _total: int) -> None:
-            bar.update(done - bar.n)
-
+    with counting(len(source.cases), "case", f"import {source.kind}") as show:
         report = import_cases(source, arguments.out, options, show)
     if arguments.json:
         print(json.dumps(report.to_dict()))

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hierseg.cli._shared import counting
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand's parser."""
@@ -52,8 +54,6 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the data set and say where it is."""
-    from tqdm import tqdm
-
     from hierseg.phantoms.writing import Request, make_phantom
 
     request = Request(
@@ -68,11 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         dense=arguments.dense,
     )
     request.check()
-    with tqdm(total=request.cases + request.test, unit="subject", desc=f"{request.kind} phantom") as bar:
-
-        def show(done: int, _total: int) -> None:
-            bar.update(done - bar.n)
-
+    with counting(request.cases + request.test, "subject", f"{request.kind} phantom") as show:
         made = make_phantom(request, arguments.out, show)
     if arguments.json:
         print(json.dumps(made))

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -29,6 +27,7 @@ from hierseg.engine.settings import (
     Mix,
     Validation,
 )
+from hierseg.engine.values import convert, plain_value
 from hierseg.errors import ConfigError
 
 __all__ = [
@@ -149,7 +148,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written to ``config.yaml`` and into checkpoints: plain values only."""
-        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = plain_value(dataclasses.asdict(self))
         return plain
 
     @classmethod
@@ -277,7 +276,7 @@ def _build(kind: type, content: Mapping[str, Any], prefix: str) -> Any:
             values[key] = _build(_GROUPS[key], value, f"{key}.")
         else:
             # YAML reads a bare `off` as false.
-            values[key] = _convert("off" if name == "mix.mode" and value is False else value, hints[key], name)
+            values[key] = convert("off" if name == "mix.mode" and value is False else value, hints[key], name)
     return kind(**values)
 
 
@@ -288,52 +287,6 @@ def _unknown(key: str, known: list[str], prefix: str) -> str:
     nested = [name for name in known if name.endswith(f".{key}")]
     nearest = nested[0] if nested else near[0]
     return f"the configuration has the unknown key '{prefix}{key}'; the nearest known key is '{'' if prefix == '' else prefix}{nearest}'."
-
-
-_WANTED: dict[Any, str] = {
-    type(None): "null",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    dict: "a group of 'key: value'",
-}
-
-
-def _convert(value: Any, hint: Any, name: str) -> Any:
-    """Check a plain value against a type hint; lists become tuples, integers become floats where a float is due."""
-    options = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
-    for option in options:
-        origin = get_origin(option) or option
-        if value is None and option is type(None):
-            return None
-        if origin is bool and isinstance(value, bool):
-            return value
-        if origin is int and isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if origin is float and not isinstance(value, bool):
-            number = _number(value)
-            if number is not None:
-                return number
-        if origin is str and isinstance(value, str):
-            return value
-        if origin is dict and isinstance(value, Mapping):
-            return dict(value)
-        if origin is tuple and isinstance(value, list | tuple):
-            return tuple(_convert(item, get_args(option)[0], name) for item in value)
-    wanted = " or ".join(
-        _WANTED.get(o, "a list") if get_origin(o) is None else _WANTED.get(get_origin(o), "a list") for o in options
-    )
-    raise ConfigError(f"'{name}' is {value!r}; it must be {wanted}.")
-
-
-def _number(value: Any) -> float | None:
-    # YAML 1.1 reads 1e-4 (no dot) as text.
-    try:
-        number = float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
-        return None
-    return number if number is not None and math.isfinite(number) else None
 
 
 def _check(config: TrainConfig) -> None:
@@ -397,11 +350,3 @@ def _check_method(config: TrainConfig) -> None:
         raise ConfigError(
             f"'freeze' is {config.freeze}, but the second network of the method 'cps' begins with random weights; set it to none."
         )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

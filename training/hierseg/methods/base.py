@@ -70,6 +70,14 @@ class Method(nn.Module):
         self.keeping = KnowledgeKeeping(tree, start) if start is not None and config.losses.keep > 0 else None
         self.helpers = nn.ModuleDict()
         self.register_buffer("top_values", torch.from_numpy(tree.top_value_table), persistent=False)
+        self.prepare(geometry or Geometry())
+
+    def prepare(self, geometry: Geometry) -> None:
+        """Make the terms of this method alone; ``tree`` and ``config`` are there.
+
+        Args:
+            geometry: of the patches.
+        """
 
     @property
     def notes(self) -> list[str]:

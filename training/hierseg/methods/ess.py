@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from hierseg.data.batches import Batch
-from hierseg.labeltree import LabelTree
 from hierseg.methods.base import Geometry, Method, Terms
 from hierseg.mix import HierarchicalMix
 from hierseg.networks import HierarchicalOutput, HierarchicalSegmenter
-
-if TYPE_CHECKING:
-    from hierseg.engine.config import TrainConfig
 
 
 class EfficientSubclassSegmentation(Method):
@@ -22,23 +16,16 @@ class EfficientSubclassSegmentation(Method):
     L_p is 0 in a batch without coarse patches, and in a run without subclass labels to mix in.
     """
 
-    def __init__(
-        self,
-        tree: LabelTree,
-        config: TrainConfig,
-        start: HierarchicalSegmenter | None = None,
-        geometry: Geometry | None = None,
-    ) -> None:
-        super().__init__(tree, config, start, geometry)
-        geometry = geometry or Geometry()
+    def prepare(self, geometry: Geometry) -> None:
+        """Make the terms of this method alone."""
         self.mix = HierarchicalMix(
-            tree,
-            config.iterations,
-            mode=config.mix.mode,
-            threshold=(config.mix.tau_start, config.mix.tau_end),
+            self.tree,
+            self.config.iterations,
+            mode=self.config.mix.mode,
+            threshold=(self.config.mix.tau_start, self.config.mix.tau_end),
             spacing=geometry.spacing,
             left_right_axis=geometry.side_axis,
-            ramp=config.mix.ramp,
+            ramp=self.config.mix.ramp,
         )
 
     def step(self, model: HierarchicalSegmenter, batch: Batch) -> Terms:

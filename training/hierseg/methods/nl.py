@@ -6,30 +6,18 @@ is coded there as a class-balanced marginal cross-entropy: ``losses.balanced_mar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hierseg.data.batches import Batch
-from hierseg.labeltree import LabelTree
 from hierseg.losses import NegativeLearning
 from hierseg.methods.base import Geometry, Method, Terms
 from hierseg.networks import HierarchicalSegmenter
-
-if TYPE_CHECKING:
-    from hierseg.engine.config import TrainConfig
 
 
 class NegativeLearningMethod(Method):
     """L_f on the fine patches, negative learning on every labelled voxel of the coarse ones."""
 
-    def __init__(
-        self,
-        tree: LabelTree,
-        config: TrainConfig,
-        start: HierarchicalSegmenter | None = None,
-        geometry: Geometry | None = None,
-    ) -> None:
-        super().__init__(tree, config, start, geometry)
-        self.negative = NegativeLearning(tree, balanced_marginal=config.losses.balanced_marginal)
+    def prepare(self, geometry: Geometry) -> None:
+        """Make the terms of this method alone."""
+        self.negative = NegativeLearning(self.tree, balanced_marginal=self.config.losses.balanced_marginal)
 
     def step(self, model: HierarchicalSegmenter, batch: Batch) -> Terms:
         """The weighted loss terms of a batch."""

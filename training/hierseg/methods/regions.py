@@ -6,31 +6,21 @@ regions share (Isensee et al., Nature Methods 2021, and the documentation of nnU
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from hierseg.data.batches import Batch
-from hierseg.labeltree import LabelTree
 from hierseg.losses import RegionLoss
 from hierseg.methods.base import Geometry, Method, Terms
 from hierseg.networks import HierarchicalSegmenter
 from hierseg.networks.heads import RegionsOutput
 
-if TYPE_CHECKING:
-    from hierseg.engine.config import TrainConfig
-
 
 class Regions(Method):
     """Binary cross-entropy and Dice of every node where it is known."""
 
-    def __init__(
-        self,
-        tree: LabelTree,
-        config: TrainConfig,
-        start: HierarchicalSegmenter | None = None,
-        geometry: Geometry | None = None,
-    ) -> None:
-        super().__init__(tree, config, start, geometry)
-        self.regions = RegionLoss(tree, shared_ignore=config.losses.shared_ignore)
+    def prepare(self, geometry: Geometry) -> None:
+        """Make the terms of this method alone."""
+        self.regions = RegionLoss(self.tree, shared_ignore=self.config.losses.shared_ignore)
 
     def step(self, model: HierarchicalSegmenter, batch: Batch) -> Terms:
         """The weighted loss terms of a batch."""
