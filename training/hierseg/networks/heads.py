@@ -47,7 +47,7 @@ def branch(channels: int, spatial_dims: int) -> nn.Sequential:
     """Norm, ReLU, 3×3 convolution, ReLU: what replaces the trunk's last norm and activation."""
     return nn.Sequential(
         Norm["batch", spatial_dims](channels),
-        nn.ReLU(inplace=False),
+        nn.ReLU(inplace=True),
         Conv["conv", spatial_dims](channels, channels, kernel_size=3, padding=1),
         nn.ReLU(inplace=True),
     )

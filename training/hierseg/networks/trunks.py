@@ -54,6 +54,9 @@ def unet(in_channels: int, spatial_dims: int, width: int, dropout: float = 0.0) 
     )
     body.upcat_1.convs.conv_1.adn = nn.Identity()
     body.final_conv = nn.Identity()
+    for up in (body.upcat_1, body.upcat_2, body.upcat_3, body.upcat_4):
+        # It pads where an edge was odd on the way down, and copies where none was; multiples of the divisor never are.
+        up.is_pad = False
     return Trunk(body, out_channels=width, divisor=16)
 
 
