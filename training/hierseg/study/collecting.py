@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hierseg.evaluation.case_scores import MISSED
-from hierseg.evaluation.significance import MEAN, mean_over_files
+from hierseg.evaluation.case_scores import MISSED, WHOLE
+from hierseg.evaluation.significance import ALL, MEAN, mean_over_files
 
 NOTICED = ("auroc", "fpr95")
 ACCEPTED = ("known_accepted", "unknown_accepted")
 """What the thresholds let pass, so that it is of the level-by-level decoding."""
-WHOLE = ("tree_distance", "error_distance", *NOTICED, *ACCEPTED)
-"""Metrics of a whole case; the others are those of its leaves."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,9 @@ class Collected:
 
     def by_case(self, metric: str) -> dict[str, float]:
         """The mean over a case's leaves that have the number, then over seeds; cases that all seeds have it of."""
-        if metric in WHOLE:
-            return _over_seeds([self._whole(content, metric) for content in self.contents])
-        return mean_over_files(self.contents, metric).get(MEAN, {})
+        if metric in (*NOTICED, *ACCEPTED):
+            return _over_seeds([_noticed(content, metric) for content in self.contents])
+        return mean_over_files(self.contents, metric).get(ALL if metric in WHOLE else MEAN, {})
 
     def by_seed(self, metric: str) -> list[float]:
         """The mean over the cases, of each seed by itself."""
@@ -47,7 +45,7 @@ class Collected:
 
     def leaf_by_case(self, leaf: str, metric: str) -> dict[str, float]:
         """A leaf's number in each case, mean over the seeds."""
-        return {} if metric in WHOLE else mean_over_files(self.contents, metric).get(leaf, {})
+        return {} if metric in (*NOTICED, *ACCEPTED) else mean_over_files(self.contents, metric).get(leaf, {})
 
     @property
     def missed(self) -> float:
@@ -60,13 +58,11 @@ class Collected:
         ]
         return float(np.mean(counts))
 
-    @staticmethod
-    def _whole(content: Mapping[str, Any], metric: str) -> dict[str, float]:
-        cases = content["cases"]
-        if metric in (*NOTICED, *ACCEPTED):
-            cases = content.get("out_of_distribution", {}).get("cases", {})
-        found = {case: scores.get(metric) for case, scores in cases.items()}
-        return {case: float(value) for case, value in found.items() if value is not None}
+
+def _noticed(content: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """What is said of a case's unknown voxels; nothing for trees with a background."""
+    cases = content.get("out_of_distribution", {}).get("cases", {})
+    return {case: float(found[metric]) for case, found in cases.items() if found.get(metric) is not None}
 
 
 def _over_seeds(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
