@@ -116,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(report.summary(), end="")
         if report.there:
             print(f"  each case: {arguments.out / 'import-report.txt'}")
+            print(f"  next: hierseg train {arguments.out} --out RUN")
         else:
             print("  nothing could be imported")
     return 0 if report.there else EXIT_NOTHING

@@ -110,8 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("Not measured: no validation case.")
     else:
         width = max(len(node) for node in scores)
+        print("On what was held out:")
         for node, score in scores.items():
-            print(f"  {node:<{width}}  {'not in the reference' if score is None else f'Dice {score:.3f}'}")
+            print(f"  {node:<{width}}  {'not annotated there' if score is None else f'Dice {score:.3f}'}")
     return 0
 
 
