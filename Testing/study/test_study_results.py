@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,11 @@ def test_the_page_has_the_tables_and_plots(study: Study) -> None:
     for heading in ("Results", "Number of fine labels", "Cases: Dice %", "Components", "Tests", "Runs that failed"):
         assert f">{heading}</h2>" in text
     assert text.count("<svg") == 3
-    assert "U-Net(N)" in text
+    # The bounds lie where the curves do: no axis goes below 0 or beyond 100.
+    curves = text.split(">Number of fine labels</h2>")[1].split("</svg>")[0]
+    ticks = [float(found) for found in re.findall(r">(−?-?[0-9.]+)</text>", curves.replace("−", "-"))]
+    assert 0 <= min(ticks) < max(ticks) <= 100
+    assert "U-Net(N)" in curves
 
 
 def test_single_head_networks_have_no_components(study: Study) -> None:

@@ -24,7 +24,7 @@ def to_page(study: Study, results: Sequence[RowResult], story: Sequence[str]) ->
     sections[1:1] = [_boxes(study, results, metric) for metric in study.metrics]
     if any(len(one.row.fine) > 1 for one in results):
         sections.insert(1, _curves(study, results))
-    return page(study.title, sections, " ".join(story))
+    return page(study.title, sections, " ".join(story).replace("`", ""))
 
 
 def _boxes(study: Study, results: Sequence[RowResult], metric: str) -> Section:
@@ -47,7 +47,7 @@ def _curves(study: Study, results: Sequence[RowResult]) -> Section:
             points.setdefault(one.row.name, {})[float(one.fine)] = list(one.by_case["dice"].values())
     curves = [Curve(name, found) for name, found in points.items() if len(study.row(name).fine) > 1]
     bounds = {
-        one.row.name: 100.0 * summary.mean
+        one.row.name: summary.mean
         for one in results
         if one.row.name in (study.lower, study.upper) and (summary := one.mean.get("dice")) is not None
     }
