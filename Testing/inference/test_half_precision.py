@@ -1,4 +1,4 @@
-"""Sums in half precision, as a graphics card keeps them: tested here on the CPU, where they are not used."""
+"""Sums in half precision, as a graphics card keeps them, and a processor those of very large slabs."""
 
 from __future__ import annotations
 
@@ -7,17 +7,50 @@ import pytest
 import torch
 
 from hierseg.data.preprocess import Geometry
-from hierseg.inference import Probabilities, restore
+from hierseg.imageio import Volume
+from hierseg.inference import Predictor, Probabilities, restore, window
 from hierseg.inference.tiles import plan_tiles
 from hierseg.inference.window import Window, gaussian, sums_dtype
+from hierseg.networks import HierarchicalSegmenter
 from standins.known_network import Threshold, brain_tree
 
 SIZE = (16, 16, 40)
 
 
-def test_processors_sum_in_full_precision_and_graphics_cards_in_half() -> None:
-    assert sums_dtype(torch.device("cpu")) == torch.float32
-    assert sums_dtype(torch.device("cuda:0")) == torch.float16
+def test_which_precision_sums_have() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda:0")
+    assert [sums_dtype(cpu, numbers) for numbers in (10, 250_000_000, 250_000_001)] == [
+        torch.float32,
+        torch.float32,
+        torch.float16,
+    ]
+    assert sums_dtype(cuda, 10) == torch.float16
+
+
+@pytest.mark.parametrize("mode", ["hierarchical", "leaf"])
+@pytest.mark.parametrize("spacing", [None, [1.7, 1.3, 2.0]])
+def test_a_large_slab_gives_what_a_small_one_gives(
+    monkeypatch: pytest.MonkeyPatch, mode: str, spacing: list[float] | None
+) -> None:
+    torch.manual_seed(0)
+    model = HierarchicalSegmenter(brain_tree(), 1, 3, width=4).eval()
+    config = {
+        "channels": [{"name": "image", "normalization": {"type": "none"}}],
+        "orientation": "RAS",
+        "spacing": spacing,
+        "patch_size": [16, 16, 16],
+        "overlap": 0.5,
+        "spatial_dims": 3,
+    }
+    volume = Volume(np.random.default_rng(0).normal(size=(30, 25, 40)).astype(np.float32), np.eye(4))
+    full = Predictor(model, config, device="cpu").predict([volume], decode=mode)
+    monkeypatch.setattr(window, "_MUCH", 1000)
+    half, again = (Predictor(model, config, device="cpu").predict([volume], decode=mode) for _ in range(2))
+    assert not np.array_equal(full.confidence, half.confidence)
+    np.testing.assert_array_equal(half.confidence, again.confidence)
+    np.testing.assert_allclose(half.confidence, full.confidence, atol=2e-3)
+    # Where two nodes are equally probable but for rounding.
+    assert np.mean(half.labels != full.labels) < 0.02
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +63,9 @@ def both() -> tuple[Probabilities, Probabilities]:
     for place in plan.groups[0]:
         leaf = torch.softmax(3 * torch.randn(1, len(tree.leaves), 16, 16, 16, generator=generator), 1)
         top = torch.softmax(torch.randn(1, len(tree.top_level), 16, 16, 16, generator=generator), 1)
-        for window in windows:
-            window.add([place], top, leaf, gaussian((16, 16, 16)))
-    full, half = (window.complete(40, SIZE) for window in windows)
+        for sums in windows:
+            sums.add([place], top, leaf, gaussian((16, 16, 16)))
+    full, half = (sums.complete(40, SIZE) for sums in windows)
     assert full is not None
     assert half is not None
     return full.probabilities, half.probabilities

@@ -73,7 +73,7 @@ def decide(
     near = Probabilities(*(part[(slice(None), *behind)] for part in probabilities))
     grid = _Block(near, shifted(affine, behind), block)
     if not grid.copies:
-        near = Probabilities(*(part.contiguous() for part in near))
+        near = Probabilities(*(part.float().contiguous() for part in near))
     if mode == "leaf":
         leaf, confidence = _argmax(grid, near.leaf, True)
         superclass = leaf

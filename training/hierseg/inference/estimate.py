@@ -191,7 +191,8 @@ def _slab(predictor: Predictor, patch: Sequence[int], shape: Sequence[int]) -> i
     reach = min(edges[axis], sizes[axis]) + 1
     plane = math.prod(sizes) // sizes[axis]
     classes = len(predictor.tree.top_level) + len(predictor.tree.leaves) + 1
-    return sums_dtype(predictor.device).itemsize * classes * plane * reach + min(_BLOCK_BYTES, 48 * plane * reach)
+    numbers = classes * plane * reach
+    return sums_dtype(predictor.device, numbers).itemsize * numbers + min(_BLOCK_BYTES, 48 * plane * reach)
 
 
 _measured: weakref.WeakKeyDictionary[nn.Module, dict[int, float]] = weakref.WeakKeyDictionary()

@@ -56,7 +56,7 @@ def predict_prepared(
         model, array, config, tree=tree, device=device, progress=progress, cancelled=cancelled,
         tile_batch=tile_batch, whole=True,
     )  # fmt: skip
-    return slab.probabilities
+    return Probabilities(*(part.float() for part in slab.probabilities))
 
 
 def slabs(

@@ -16,12 +16,15 @@ from hierseg.memory import free_memory
 
 _LEAST_WEIGHT = 1e-3
 
+_MUCH = 1_000_000_000
+"""Bytes of float32 sums from which on a processor keeps them in half precision, too."""
+
 
 class Probabilities(NamedTuple):
     """What the network thinks of each voxel; both sum to 1 along the first axis.
 
     Attributes:
-        superclass: ``(R, X, Y, Z)`` in the order of ``tree.top_level``; float32, or float16 on a graphics card.
+        superclass: ``(R, X, Y, Z)`` in the order of ``tree.top_level``; float32 or float16 (:func:`sums_dtype`).
         leaf: the same of ``(K, X, Y, Z)`` in the order of ``tree.leaves``.
     """
 
@@ -57,7 +60,7 @@ class Window:
         shape = list(plan.size)
         shape[plan.axis] = max(plan.reach(group) for group in plan.groups) + 1
         rows = len(tree.top_level) + len(tree.leaves)
-        dtype = sums_dtype(device) if dtype is None else dtype
+        dtype = sums_dtype(device, rows * math.prod(shape)) if dtype is None else dtype
         check_memory((rows * dtype.itemsize + 4) * math.prod(shape) + math.prod(plan.size) * 12, device)
         self.axis, self.base = plan.axis, 0
         # Without a background every tile is computed: then these rows are never filled.
@@ -82,10 +85,12 @@ class Window:
             along = place[self.axis]
             here[self.axis] = slice(along.start - self.base + 1, along.stop - self.base + 1)
             for part, values, chosen in ((self.superclass, top, rows), (self.leaf, leaf, columns)):
-                if chosen is None:
+                # On a processor, a number of another precision would be converted in the slowest way for all classes at once.
+                if chosen is None and (part.dtype == values.dtype or part.is_cuda):
                     part[(slice(None), *here)].addcmul_(values[index], weight)
                     continue
-                for channel, value in zip(chosen, values[index], strict=True):
+                channels = range(len(part)) if chosen is None else chosen
+                for channel, value in zip(channels, values[index], strict=True):
                     part[channel][tuple(here)].addcmul_(value, weight)
             self.total[tuple(here)] += weight
 
@@ -99,7 +104,7 @@ class Window:
         weights = self.total[tuple(new)]
         empty = weights == 0
         for part, background in ((self.superclass, self.background), (self.leaf, self.background_leaf)):
-            part[(slice(None), *new)].div_(weights.clamp_min(_LEAST_WEIGHT))
+            part[(slice(None), *new)].div_(weights.clamp_min(_LEAST_WEIGHT).to(part.dtype))
             # Where no tile was computed there is nothing but background.
             part[background][tuple(new)].masked_fill_(empty, 1.0)
         first = max(self.base - 1, 0)
@@ -120,9 +125,10 @@ class Window:
         self.base = stop
 
 
-def sums_dtype(device: torch.device) -> torch.dtype:
-    """Half precision on a graphics card, where memory is short; processors are slow with it."""
-    return torch.float16 if device.type == "cuda" else torch.float32
+def sums_dtype(device: torch.device, numbers: int) -> torch.dtype:
+    """Half precision on a graphics card, where memory is short, and for very many numbers: a processor is slower with it."""
+    half = device.type == "cuda" or numbers * torch.float32.itemsize > _MUCH
+    return torch.float16 if half else torch.float32
 
 
 def check_memory(needed: int, device: torch.device) -> None:
