@@ -31,13 +31,13 @@ _MEANS = {
     FLUID: (0.15, 0.20, 0.20, 0.90),
     GRAY_MATTER: (0.45, 0.45, 0.47, 0.55),
     WHITE_MATTER: (0.38, 0.62, 0.64, 0.40),
-    NECROTIC_CORE: (0.60, 0.32, 0.36, 0.74),
+    NECROTIC_CORE: (0.66, 0.38, 0.41, 0.73),
     EDEMA: (0.72, 0.42, 0.44, 0.70),
-    ENHANCING: (0.64, 0.42, 0.62, 0.62),
+    ENHANCING: (0.62, 0.44, 0.62, 0.58),
 }
 _TUMOR = (NECROTIC_CORE, EDEMA, ENHANCING)
 # Small volumes show the tumor and what is next to it.
-CROPPED, COARSEST = 96.0, 2.4
+CROPPED, COARSEST = 80.0, 2.5
 
 
 class BratsPhantom(Shipped):
@@ -55,16 +55,18 @@ class BratsPhantom(Shipped):
         Args:
             rng: source of everything.
             index: number of the subject, for its name.
-            size: voxels from left to right; below 100 the field of view shrinks to the tumor, too.
+            size: voxels from left to right; below 96 the field of view shrinks to the tumor, too.
             difficulty: 0 to 1: how much the tumor's parts overlap in intensity, how irregular it is, and how much patients and
                 scanners differ.
         """
         view = float(np.clip(COARSEST * size, CROPPED, FIELD_OF_VIEW[0]))
         step = view / size
-        shape = tuple(max(8, round(length / FIELD_OF_VIEW[0] * size)) for length in FIELD_OF_VIEW)
+        # 0 for the whole brain, 1 for a cube around the tumor.
+        nearer = (FIELD_OF_VIEW[0] - view) / (FIELD_OF_VIEW[0] - CROPPED)
+        flat = FIELD_OF_VIEW[2] / FIELD_OF_VIEW[0]
+        shape = (size, size, round(size * (flat + (1 - flat) * nearer)))
         spacing = (step,) * 3
         tumor = _Tumor(rng, difficulty)
-        nearer = (FIELD_OF_VIEW[0] - view) / (FIELD_OF_VIEW[0] - CROPPED)
         middle = nearer * (tumor.center + rng.uniform(-6, 6, size=3))
         x, y, z = (axis + shift for axis, shift in zip(coordinates(shape, spacing), middle, strict=True))
         at = warped((x, y, z), rng, spacing, amount=1.5 + 2 * difficulty, width=40.0)
@@ -93,7 +95,7 @@ def _brain(at: Coordinates, rng: np.random.Generator, spacing: tuple[float, ...]
     hemispheres = both_sides(at, (30, 0, 6), (40, 84, 60))
     cerebellum = both_sides(at, (20, 46, -46), (30, 28, 20))
     depth = np.maximum(40 * (1 - hemispheres), 22 * (1 - cerebellum))
-    folded = depth + 4.0 * smooth_field(rng, depth.shape, 7.0 / spacing[0])
+    folded = depth + 4.0 * smooth_field(rng, depth.shape, 7.0 / spacing[0], np.float64)
     brain = depth > -2.0
     classes = np.where(brain, FLUID, OUTSIDE).astype(np.int64)
     classes[brain & (folded > 0)] = GRAY_MATTER
@@ -109,7 +111,7 @@ class _Tumor:
     def __init__(self, rng: np.random.Generator, difficulty: float) -> None:
         side = -1.0 if rng.random() < 0.5 else 1.0
         self.center = np.array([side * rng.uniform(22, 38), rng.uniform(-35, 35), rng.uniform(-5, 30)])
-        self.radius = float(rng.uniform(17, 24))
+        self.radius = float(rng.uniform(19, 25))
         self.lobes = [(np.zeros(3), np.exp(0.15 * rng.standard_normal(3)))]
         if rng.random() < difficulty:
             way = rng.standard_normal(3)
@@ -117,9 +119,9 @@ class _Tumor:
                 (0.9 * self.radius * way / np.linalg.norm(way), 0.7 * np.exp(0.15 * rng.standard_normal(3)))
             )
         self.rough = 0.08 + 0.10 * difficulty
-        self.core = float(rng.uniform(0.5, 0.72))
-        self.reach = float(rng.uniform(1.35, 1.65))
-        self.broken = float(rng.uniform(1.0, 1.6))
+        self.core = float(rng.uniform(0.58, 0.74))
+        self.reach = float(rng.uniform(1.3, 1.5))
+        self.broken = float(rng.uniform(1.2, 1.8))
 
     def labels(
         self, at: Coordinates, rng: np.random.Generator, spacing: tuple[float, ...], tissue: np.ndarray
@@ -134,7 +136,7 @@ class _Tumor:
         )
         bumpy = near + self.rough * smooth_field(rng, near.shape, 9.0 / spacing[0], np.float64)
         spreading = near + 2.0 * self.rough * smooth_field(rng, near.shape, 14.0 / spacing[0], np.float64)
-        gaps = smooth_field(rng, near.shape, 8.0 / spacing[0], np.float64)
+        gaps = smooth_field(rng, near.shape, 12.0 / spacing[0], np.float64)
         labels = np.zeros(near.shape, dtype=np.int64)
         labels[spreading < self.reach] = EDEMA
         labels[bumpy < 1.0] = ENHANCING
@@ -154,15 +156,16 @@ class _Look:
         parts = list(_TUMOR)
         middle = self.table[parts].mean(axis=0)
         # The parts are drawn together towards their common mean, and away from it by the patient's own.
-        self.table[parts] = middle + (0.9 - 0.6 * difficulty) * (self.table[parts] - middle)
-        self.table[parts] += (0.02 + 0.10 * difficulty) * rng.standard_normal((len(parts), len(CHANNELS)))
-        self.table[1:] += 0.04 * difficulty * rng.standard_normal((len(self.table) - 1, len(CHANNELS)))
+        self.table[parts] = middle + (1.0 - 0.4 * difficulty) * (self.table[parts] - middle)
+        self.table[parts] += (0.01 + 0.07 * difficulty) * rng.standard_normal((len(parts), len(CHANNELS)))
+        self.table[parts] += 0.12 * difficulty * rng.standard_normal(len(CHANNELS))
+        self.table[1:] += 0.06 * difficulty * rng.standard_normal((len(self.table) - 1, len(CHANNELS)))
         self.table = np.clip(self.table, 0.05, 1.2)
         self.table[OUTSIDE] = 0.0
-        self.grain = 0.02 + 0.04 * difficulty
-        self.noise = rng.uniform(0.01, 0.02 + 0.05 * difficulty, len(CHANNELS))
-        self.blur = rng.uniform(0.3, 0.6 + 0.8 * difficulty, len(CHANNELS))
-        self.gamma = np.exp(0.3 * difficulty * rng.standard_normal(len(CHANNELS)))
+        self.grain = 0.02 + 0.03 * difficulty
+        self.noise = rng.uniform(0.01, 0.02 + 0.03 * difficulty, len(CHANNELS))
+        self.blur = rng.uniform(0.3, 0.6 + 0.4 * difficulty, len(CHANNELS))
+        self.gamma = np.exp(0.4 * difficulty * rng.standard_normal(len(CHANNELS)))
         self.shading = 0.06 + 0.10 * difficulty
 
     def channel(

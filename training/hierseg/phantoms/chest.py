@@ -55,7 +55,7 @@ class Look:
 def look_of(rng: np.random.Generator, difficulty: float) -> Look:
     """Draw a scanner and its sequence."""
     blood = float(rng.uniform(0.45, 0.75))
-    wall = blood - float(rng.uniform(0.18, 0.30)) * (1.2 - 0.4 * difficulty)
+    wall = blood - float(rng.uniform(0.17, 0.29)) * (1.2 - 0.4 * difficulty)
     # Flesh is darker than the wall or brighter than the blood, so that the heart's border can be seen.
     away = float(rng.uniform(0.10, 0.22))
     flesh = wall - away if rng.random() < 0.5 else blood + away
@@ -64,7 +64,7 @@ def look_of(rng: np.random.Generator, difficulty: float) -> Look:
         table=np.array([max(flesh, 0.05), right, wall, left, wall, wall]),
         grain=0.03 + 0.05 * difficulty,
         noise=0.03 + 0.05 * difficulty,
-        shading=0.08 + 0.24 * difficulty,
+        shading=0.08 + 0.28 * difficulty,
         blur=float(rng.uniform(0.0, 0.3 + 0.6 * difficulty)),
         gamma=float(np.exp(0.3 * difficulty * rng.standard_normal())),
     )

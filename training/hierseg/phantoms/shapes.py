@@ -48,14 +48,14 @@ def warped(
     """Coordinates displaced by a random smooth field.
 
     Args:
-        at: what to displace.
+        at: what to displace; the field has its precision.
         rng: source of the field.
         spacing: size of a voxel in mm.
         amount: standard deviation of the displacement along each axis, mm.
         width: over how many mm it is correlated; it should be several times ``amount``, or shapes tear.
     """
     sigma = width / float(np.min(spacing))
-    x, y, z = (axis + amount * smooth_field(rng, axis.shape, sigma) for axis in at)
+    x, y, z = (axis + amount * smooth_field(rng, axis.shape, sigma, axis.dtype.type) for axis in at)
     return x, y, z
 
 
