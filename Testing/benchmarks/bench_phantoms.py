@@ -93,6 +93,7 @@ def train_one(spec: Spec, out: Path, row: str, seed: int) -> dict[str, Any]:
             "method": method,
             "fine": fine,
             "seed": seed,
+            "iterations": result.iterations,
             "mean": by_seed(spec, scores),
             "leaves": {name: result.measurement.mean(name) for name in leaves},
             "seconds": round(time.perf_counter() - began, 1),
