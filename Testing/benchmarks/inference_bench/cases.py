@@ -138,6 +138,7 @@ CASES: dict[str, Case] = {
         cube("brain-160", 160, 61, default=True),
         cube("brain-208", 208, 61),
         cube("brain-256", 256, 61),
+        cube("brain-304", 304, 61, without=("nnunet", "openvino", "skipping")),
         replace(cube("part-256", 256, 61, reach=0.33), title="brain 256³, 61 leaves, structures in the middle third"),
         Case(
             "brats", "BraTS-size 4 × 240 × 240 × 155, 4 leaves", (240, 240, 155), (1.0,) * 3, (1.0,) * 3, 4, channels=4,
