@@ -172,7 +172,7 @@ def test_reports_and_the_comparison_of_two_models(tmp_path: Path, capsys: pytest
         (["--scores", "a={scores}"], "at least two"),
         (["--scores", "a={scores}", "b"], "NAME=FILE"),
         (["--scores", "a={scores}", "b={tree}"], "no scores"),
-        (["--scores", "a={scores}", "b=nowhere.json"], "cannot be read"),
+        (["--scores", "a={scores}", "b=nowhere.json"], "nowhere.json: there is no such file"),
         (["--scores", "a={scores}", "b={scores}", "--metric", "beauty"], "'beauty'"),
         (["--scores", "a={scores}", "b={scores}", "--out", "x.png"], ".md"),
         (["bundle", "--scores", "a={scores}"], "either"),

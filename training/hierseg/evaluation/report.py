@@ -177,6 +177,8 @@ def read_scores(path: Path) -> dict[str, Any]:
         ImageError: there is none, or it is something else.
     """
     path = path / JSON_NAME if path.is_dir() else path
+    if not path.exists():
+        raise ImageError(f"{path}: there is no such file or folder; give what 'hierseg evaluate --out' wrote.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
