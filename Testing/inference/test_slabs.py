@@ -111,7 +111,7 @@ def test_block_by_block_is_all_at_once(volume: Volume, mode: str, edge: int) -> 
     predictor = Predictor(NETWORKS[3], config, device="cpu")
     whole = predictor.predict([volume], decode=mode)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["hierseg.inference.restore"], "_EDGE", {"cpu": edge})
+        patch.setattr(sys.modules["hierseg.inference.restore"], "EDGE", {"cpu": edge})
         parts = predictor.predict([volume], decode=mode)
     np.testing.assert_allclose(parts.confidence, whole.confidence, atol=2e-5)
     assert np.mean(parts.labels != whole.labels) < 1e-3

@@ -18,7 +18,7 @@ import torch
 from hierseg.data.preprocess import Geometry
 from hierseg.data.resampling import Resampler, voxel_map
 from hierseg.errors import BundleError
-from hierseg.inference.decode import Step, leaf_of_node, levels, path_values, top_nodes
+from hierseg.inference.decode import Step, check_mode, leaf_of_node, levels, node_thresholds, path_values, top_nodes
 from hierseg.inference.window import Probabilities
 from hierseg.labeltree import LabelTree
 
@@ -47,23 +47,43 @@ class Decision(NamedTuple):
     resampling: float
 
 
-def decide(
-    probabilities: Probabilities,
-    affine: np.ndarray,
-    block: Geometry,
-    tree: LabelTree,
-    mode: str,
-    limits: Mapping[str, float],
-) -> Decision:
+class Rules:
+    """How voxels are decided: what depends on the tree alone, once for all blocks.
+
+    Args:
+        tree: the label tree.
+        mode: as in :func:`~hierseg.inference.decode.decode`.
+        thresholds: by node name or path; see :func:`~hierseg.inference.restore.restore`.
+
+    Raises:
+        ConfigError: the mode is unknown or a threshold out of range.
+        LabelTreeError: a threshold names a node that is not in the tree.
+    """
+
+    def __init__(self, tree: LabelTree, mode: str, thresholds: Mapping[str, float]) -> None:
+        check_mode(mode)
+        self.tree, self.mode = tree, mode
+        self.limits = node_thresholds(thresholds, tree)
+        self.values = path_values(tree)
+        self.tops = torch.tensor([*top_nodes(tree), -1], dtype=torch.int16)
+        self.leaf_of_node = torch.from_numpy(leaf_of_node(tree).astype(np.int16))
+        # Siblings, which compete with each other, level by level from above.
+        self.families: list[list[list[Step]]] = []
+        for level in levels(tree):
+            siblings: dict[int, list[Step]] = {}
+            for step in level:
+                siblings.setdefault(step.parent, []).append(step)
+            self.families.append(list(siblings.values()))
+
+
+def decide(probabilities: Probabilities, affine: np.ndarray, block: Geometry, rules: Rules) -> Decision:
     """Decide for every voxel of a block.
 
     Args:
         probabilities: on the network's grid; more of it than lies behind the block is not looked at.
         affine: of the network's grid.
         block: the block's grid.
-        tree: the label tree.
-        mode: as in :func:`~hierseg.inference.decode.decode`.
-        limits: thresholds, from :func:`~hierseg.inference.decode.node_thresholds`.
+        rules: how.
 
     Raises:
         BundleError: the probabilities are not numbers.
@@ -74,20 +94,19 @@ def decide(
     grid = _Block(near, shifted(affine, behind), block)
     if not grid.copies:
         near = Probabilities(*(part.float().contiguous() for part in near))
-    if mode == "leaf":
+    if rules.mode == "leaf":
         leaf, confidence = _argmax(grid, near.leaf, True)
         superclass = leaf
     else:
         superclass, _ = _argmax(grid, near.superclass, False)
-        leaf, confidence = _descend(grid, near, tree, superclass)
+        leaf, confidence = _descend(grid, near, rules, superclass)
     if (superclass < 0).any():
         raise BundleError(
             "the network's output is not a number (NaN) for some voxels; its weights are damaged, train or get the bundle again."
         )
-    values = path_values(tree)
-    chosen = leaf.cpu().numpy()
-    if limits:
-        accepted = _accepted_depth(grid, near, tree, limits, leaf, mode).cpu().numpy()
+    values, chosen = rules.values, leaf.cpu().numpy()
+    if rules.limits:
+        accepted = _accepted_depth(grid, near, rules, leaf).cpu().numpy()
         labels, coarse = values[chosen, accepted], values[chosen, np.minimum(accepted, 1)]
     else:
         labels, coarse = values[:, -1][chosen], values[:, 1][chosen]
@@ -177,18 +196,16 @@ def _argmax(grid: _Block, channels: torch.Tensor, confident: bool) -> tuple[torc
 
 
 def _descend(
-    grid: _Block, near: Probabilities, tree: LabelTree, superclass: torch.Tensor
+    grid: _Block, near: Probabilities, rules: Rules, superclass: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """From the superclass down, level by level, to a leaf (int16) and its probability."""
-    node = torch.tensor([*top_nodes(tree), -1], dtype=torch.int16, device=grid.device)[superclass.long()]
+    node = rules.tops.to(grid.device)[superclass.long()]
     confidence = grid.full(0.0)
-    leaf_column = leaf_of_node(tree)
     least, largest = _ends(grid, near.leaf)
-    for level in levels(tree):
+    for families in rules.families:
         present = set(torch.unique(node).tolist())
         steps: list[Step] = []
-        for _, siblings in itertools.groupby(sorted(level, key=lambda step: step.parent), key=lambda step: step.parent):
-            family = list(siblings)
+        for family in families:
             if family[0].parent not in present:
                 continue
             # A node's probability is its leaves' together: between the sums of their ends.
@@ -200,9 +217,9 @@ def _descend(
             _put(chosen, value > best, step.node)
             torch.maximum(best, value, out=best)
         node, confidence = chosen, torch.where(best > 0, best, confidence)
-    leaf = torch.from_numpy(leaf_column.astype(np.int16)).to(grid.device)[node.long()]
+    leaf = rules.leaf_of_node.to(grid.device)[node.long()]
     # A top-level leaf may have been chosen by the superclass head alone; no leaf head gave it a probability then.
-    _settle(grid, near, tree, node, leaf, confidence)
+    _settle(grid, near, rules.tree, node, leaf, confidence)
     return leaf, confidence
 
 
@@ -228,27 +245,23 @@ def _settle(
     confidence[tuple(stuck.T)] = value.to(confidence.dtype)
 
 
-def _accepted_depth(
-    grid: _Block,
-    near: Probabilities,
-    tree: LabelTree,
-    limits: Mapping[str, float],
-    leaf: torch.Tensor,
-    mode: str,
-) -> torch.Tensor:
+def _accepted_depth(grid: _Block, near: Probabilities, rules: Rules, leaf: torch.Tensor) -> torch.Tensor:
     """How deep the path to the chosen leaf is accepted: 0 = not at all (int64)."""
+    tree = rules.tree
     deepest = max(node.depth for node in tree.leaves)
     depth = grid.full(deepest, torch.int64)
     rows = {node.name: row for row, node in enumerate(tree.nodes)}
     tops = {node.name: row for row, node in enumerate(tree.top_level)}
-    for name, limit in limits.items():
+    for name, limit in rules.limits.items():
         node = tree.node(name)
         members = torch.from_numpy(tree.membership[rows[name]]).to(grid.device)
         concerned = members[leaf.long()] & (depth >= node.depth)
         if not concerned.any():
             continue
         channel = (
-            near.superclass[tops[name]] if node.depth == 1 and mode == "hierarchical" else near.leaf[members].sum(dim=0)
+            near.superclass[tops[name]]
+            if node.depth == 1 and rules.mode == "hierarchical"
+            else near.leaf[members].sum(dim=0)
         )
         depth[concerned & (grid.resampled(channel) < limit)] = node.depth - 1
     return depth

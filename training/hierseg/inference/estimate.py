@@ -23,6 +23,7 @@ from hierseg.data.preprocess import Preprocessor
 from hierseg.errors import ResourceError
 from hierseg.imageheader import Header, read_header
 from hierseg.inference.ladder import ladder
+from hierseg.inference.restore import EDGE
 from hierseg.inference.tiles import default_batch
 from hierseg.inference.window import sums_dtype
 from hierseg.memory import free_memory
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 _SCRATCH = 1.5
 """Of what a network's arrays take: convolutions reorder and keep copies of their own."""
-_BLOCK_BYTES = 100_000_000
-"""A block of the input's grid while its classes are compared: indices of 2, 4 and 8 bytes, and the probabilities behind it."""
+_DECISION_BYTES = 48
+"""Of a voxel of a block while its classes are compared: indices of 2, 4 and 8 bytes, several at a time."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,10 @@ def _slab(predictor: Predictor, patch: Sequence[int], shape: Sequence[int]) -> i
     plane = math.prod(sizes) // sizes[axis]
     classes = len(predictor.tree.top_level) + len(predictor.tree.leaves) + 1
     numbers = classes * plane * reach
-    return sums_dtype(predictor.device, numbers).itemsize * numbers + min(_BLOCK_BYTES, 48 * plane * reach)
+    edge = EDGE["cpu" if predictor.device.type == "cpu" else "cuda"]
+    # A block, and all classes' probabilities behind it, which are copied.
+    block = min(edge**3, plane * reach) * (_DECISION_BYTES + 4 * classes)
+    return sums_dtype(predictor.device, numbers).itemsize * numbers + block
 
 
 _measured: weakref.WeakKeyDictionary[nn.Module, dict[int, float]] = weakref.WeakKeyDictionary()

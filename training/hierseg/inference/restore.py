@@ -20,8 +20,7 @@ import torch
 
 from hierseg.data.preprocess import Geometry
 from hierseg.data.resampling import parallel_axes, voxel_map
-from hierseg.inference.deciding import Box, decide, shifted
-from hierseg.inference.decode import check_mode, node_thresholds
+from hierseg.inference.deciding import Box, Rules, decide, shifted
 from hierseg.inference.sliding import Cancelled
 from hierseg.inference.window import Probabilities, Slab
 from hierseg.labeltree import LabelTree
@@ -29,7 +28,7 @@ from hierseg.labeltree import LabelTree
 _SAME_PLACE = 1e-6
 """In voxels: a plane of the input this far behind a plane of the network's grid is taken to lie on it."""
 
-_EDGE = {"cpu": 64, "cuda": 192}
+EDGE = {"cpu": 64, "cuda": 192}
 """Most voxels along a block's edge: small blocks hold few classes and stay in a processor's cache; a graphics card wants much to do."""
 
 
@@ -107,10 +106,9 @@ class Restorer:
         thresholds: Mapping[str, float] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        check_mode(mode)
-        self._limits = node_thresholds(thresholds or {}, tree)
-        self._affine, self._shape, self._source, self._tree = affine, tuple(shape), source, tree
-        self._mode, self._cancelled = mode, cancelled
+        self._rules = Rules(tree, mode, thresholds or {})
+        self._affine, self._shape, self._source = affine, tuple(shape), source
+        self._cancelled = cancelled
         self._matrix = voxel_map(affine, source.affine)
         self._labels = np.empty(source.shape, tree.dtype)
         self._superclass = np.empty(source.shape, tree.dtype)
@@ -130,7 +128,7 @@ class Restorer:
         first = [slice(0, None)] * 3
         first[slab.axis] = slice(slab.first, None)
         affine = shifted(self._affine, first)
-        edge = _EDGE["cpu" if slab.probabilities.leaf.device.type == "cpu" else "cuda"]
+        edge = EDGE["cpu" if slab.probabilities.leaf.device.type == "cpu" else "cuda"]
         # Neither on the input's grid nor behind it on the network's is a block longer than that.
         steps = np.maximum(1.0, np.linalg.norm(self._matrix[:3, :3], axis=0))
         with torch.inference_mode():
@@ -145,7 +143,7 @@ class Restorer:
         began = time.perf_counter()
         shape = tuple(part.stop - part.start for part in box)
         block = Geometry((shape[0], shape[1], shape[2]), shifted(self._source.affine, box), self._source.path)
-        found = decide(probabilities, affine, block, self._tree, self._mode, self._limits)
+        found = decide(probabilities, affine, block, self._rules)
         self._labels[box], self._superclass[box] = found.labels, found.superclass
         self._confidence[box] = found.confidence
         self._seconds["restore"] += found.resampling
