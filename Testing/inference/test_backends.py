@@ -244,12 +244,15 @@ def test_openvino_agrees_with_torch_at_any_shape(arguments: dict[str, Any]) -> N
     for shape in ((1, 2, 32, 32, 32), (2, 2, 32, 48, 64)):
         tiles = torch.randn(*shape)
         for ours, theirs in zip(fast(tiles), plain(tiles), strict=True):
-            torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+            assert ours is not None
+            assert theirs is not None
+            # Logits of a random network reach from -10 to 10.
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", [CHANNELS_FIRST, pytest.param(OPENVINO, marks=needs_openvino)])
 def test_absent_top_level_nodes_are_left_out(name: str) -> None:
-    """With only some present, their probabilities are what softmax over them alone gives."""
+    """With only some present, their logits are those of the whole network."""
     torch.manual_seed(1)
     model = HierarchicalSegmenter(brain_tree(), 1, 3, width=4).eval()
     _, forward = ways(model, name).best(SHAPE, 1, CPU)
@@ -260,10 +263,8 @@ def test_absent_top_level_nodes_are_left_out(name: str) -> None:
     for present in ((0, 2), (1,), (0, 1, 2)):
         top, leaf = forward(tiles, present)
         columns = leaf_columns(model.tree, present)
-        torch.testing.assert_close(
-            top, torch.softmax(logits.superclass_logits[:, list(present)], 1), atol=1e-5, rtol=1e-4
-        )
-        torch.testing.assert_close(leaf, torch.softmax(logits.leaf_logits[:, columns], 1), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(top, logits.superclass_logits[:, list(present)], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(leaf, logits.leaf_logits[:, columns], atol=1e-5, rtol=1e-4)
 
 
 def test_a_network_with_shared_heads_cannot_leave_anything_out() -> None:

@@ -61,8 +61,8 @@ def both() -> tuple[Probabilities, Probabilities]:
     plan = plan_tiles(Threshold(tree), config, SIZE, torch.device("cpu"), None, True)
     windows = [Window(tree, plan, torch.device("cpu"), dtype) for dtype in (torch.float32, torch.float16)]
     for place in plan.groups[0]:
-        leaf = torch.softmax(3 * torch.randn(1, len(tree.leaves), 16, 16, 16, generator=generator), 1)
-        top = torch.softmax(torch.randn(1, len(tree.top_level), 16, 16, 16, generator=generator), 1)
+        leaf = 3 * torch.randn(1, len(tree.leaves), 16, 16, 16, generator=generator)
+        top = torch.randn(1, len(tree.top_level), 16, 16, 16, generator=generator)
         for sums in windows:
             sums.add([place], top, leaf, gaussian((16, 16, 16)))
     full, half = (sums.complete(40, SIZE) for sums in windows)

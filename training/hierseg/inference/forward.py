@@ -1,7 +1,10 @@
-"""From tiles to probabilities: what every way of running a network looks like from outside.
+"""From tiles to logits: what every way of running a network looks like from outside.
 
 A network with separate heads (paper A, section 2.2) computes a branch for every top-level node.  Where it is known that
 only some of them can be present in a tile, only their branches are computed: the others' probability is 0.
+
+Softmax is left to whoever joins the tiles (:mod:`~hierseg.inference.joining`): probabilities of all classes of a whole tile
+would only be written to memory to be read again.
 """
 
 from __future__ import annotations
@@ -31,17 +34,17 @@ class Forward(Protocol):
 
     def __call__(
         self, tiles: torch.Tensor, present: tuple[int, ...] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probabilities of tiles ``(B, C, X, Y, Z)``, with Z = 1 for a 2D network.
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Logits of tiles ``(B, C, X, Y, Z)``, with Z = 1 for a 2D network.
 
         Args:
             tiles: on the network's device.
             present: the rows of ``tree.top_level`` that can be present; None for all.
 
         Returns:
-            float32 superclass probabilities ``(B, R, X, Y, Z)`` and leaf probabilities ``(B, K, X, Y, Z)``; with
-            ``present``, of these top-level nodes alone and of the leaves below them as :func:`leaf_columns` orders them.
-            May be overwritten by the next call.
+            Superclass logits ``(B, R, X, Y, Z)``, None of a network that has leaf logits alone, and leaf logits
+            ``(B, K, X, Y, Z)``; with ``present``, of these top-level nodes alone and of the leaves below them as
+            :func:`leaf_columns` orders them.  May be overwritten by the next call.
         """
 
 
@@ -58,29 +61,9 @@ def leaf_columns(tree: LabelTree, present: Sequence[int]) -> list[int]:
     return [column[leaf.name] for row in present for leaf in tree.leaves_under(tree.top_level[row])]
 
 
-class Probable(nn.Module):
-    """A network with softmax on both outputs; one that gives leaf logits alone gets their sums as superclasses."""
-
-    sums: torch.Tensor
-
-    def __init__(self, model: nn.Module, tree: LabelTree) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("sums", torch.tensor(top_membership(tree), dtype=torch.float32), persistent=False)
-
-    def forward(self, x: torch.Tensor, present: tuple[int, ...] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probabilities ``(B, R, *spatial)`` and ``(B, K, *spatial)`` of an image ``(B, C, *spatial)``."""
-        return probabilities(self.model(x) if present is None else self.model(x, present), self.sums)
-
-
-def probabilities(output: Any, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax of a network's output, in float32."""
-    logits = getattr(output, "leaf_logits", output)
-    leaf = torch.softmax(logits.float(), dim=1)
-    top_logits = getattr(output, "superclass_logits", None)
-    if top_logits is None:
-        return torch.einsum("rk,bk...->br...", sums, leaf), leaf
-    return torch.softmax(top_logits.float(), dim=1), leaf
+def logits(output: Any) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Superclass logits, None of a network that gives leaf logits alone, and leaf logits."""
+    return getattr(output, "superclass_logits", None), getattr(output, "leaf_logits", output)
 
 
 class TorchForward:
@@ -92,7 +75,7 @@ class TorchForward:
         spatial_dims: 2 or 3.
         device: where the model's weights lie.
         form: how arrays lie in memory.
-        compiled: makes of the network with softmax one that runs faster; it is then not selective.
+        compiled: makes of the network one that runs faster; it is then not selective.
     """
 
     def __init__(
@@ -104,20 +87,22 @@ class TorchForward:
         form: torch.memory_format = torch.contiguous_format,
         compiled: Callable[[nn.Module], Callable[..., Any]] | None = None,
     ) -> None:
-        network = Probable(model, tree).to(device)
+        model.to(device)
         self.selective = compiled is None and has_branches(model)
         self.everything = everything(tree) if self.selective else None
-        self._run: Callable[..., Any] = network if compiled is None else compiled(network)
+        self._run: Callable[..., Any] = model if compiled is None else compiled(model)
         self._flat, self._form = spatial_dims == 2, form
 
     def __call__(
         self, tiles: torch.Tensor, present: tuple[int, ...] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """As :class:`Forward`."""
         with inference(), torch.autocast(tiles.device.type, dtype=torch.float16, enabled=tiles.device.type == "cuda"):
             inputs = (tiles[..., 0] if self._flat else tiles).contiguous(memory_format=self._form)
-            top, leaf = self._run(inputs) if present is None else self._run(inputs, present)
-        return (top[..., None], leaf[..., None]) if self._flat else (top, leaf)
+            top, leaf = logits(self._run(inputs) if present is None else self._run(inputs, present))
+        if not self._flat:
+            return top, leaf
+        return None if top is None else top[..., None], leaf[..., None]
 
 
 def everything(tree: LabelTree) -> tuple[int, ...] | None:

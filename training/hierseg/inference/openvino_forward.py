@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from hierseg.inference.forward import Probable, everything, has_branches, inference, probabilities
+from hierseg.inference.forward import everything, has_branches, inference, logits
 from hierseg.labeltree import LabelTree
 
 
@@ -41,7 +41,6 @@ class OpenVinoForward:
         self.selective = has_branches(model)
         self.everything = everything(tree) if self.selective else None
         self._flat, self._model = spatial_dims == 2, model
-        self._sums = Probable(model, tree).sums
         channels = int(next(model.parameters()).shape[1])
         self._example = torch.zeros(1, channels, *[2 * int(getattr(model, "divisor", 16))] * spatial_dims)
         self._trunk: Any = _compiled(cast("nn.Module", model.trunk), self._example) if self.selective else None
@@ -50,7 +49,7 @@ class OpenVinoForward:
 
     def __call__(
         self, tiles: torch.Tensor, present: tuple[int, ...] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """As :class:`~hierseg.inference.forward.Forward`."""
         import openvino
 
@@ -60,20 +59,20 @@ class OpenVinoForward:
             image = self._trunk.get_output_tensor(0)
         graph = self._graph(present)
         graph.infer([image])
-        top, leaf = (torch.from_numpy(graph.get_output_tensor(index).data) for index in range(2))
-        return (top[..., None], leaf[..., None]) if self._flat else (top, leaf)
+        # Of a network without superclass logits there is one output, the leaves'.
+        found = [torch.from_numpy(output.data) for output in graph.output_tensors]
+        *top, leaf = [part[..., None] for part in found] if self._flat else found
+        return top[0] if top else None, leaf
 
     def _graph(self, present: tuple[int, ...] | None) -> Any:
-        """What makes probabilities of these top-level nodes, from the trunk's features or from the image."""
+        """What makes logits of these top-level nodes, from the trunk's features or from the image."""
         if present not in self._graphs:
             with inference():
                 if self._trunk is None:
-                    self._graphs[present] = _compiled(_Whole(self._model, self._sums), self._example)
+                    self._graphs[present] = _compiled(_Whole(self._model), self._example)
                 else:
                     features = cast("nn.Module", self._model.trunk)(self._example)
-                    self._graphs[present] = _compiled(
-                        _Heads(cast("nn.Module", self._model.heads), present, self._sums), features
-                    )
+                    self._graphs[present] = _compiled(_Heads(cast("nn.Module", self._model.heads), present), features)
         return self._graphs[present]
 
 
@@ -91,21 +90,26 @@ def _core() -> Any:
 
 
 class _Whole(nn.Module):
-    def __init__(self, model: nn.Module, sums: torch.Tensor) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.sums = model, sums
+        self.model = model
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return probabilities(self.model(x), self.sums)
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return _outputs(self.model(x))
 
 
 class _Heads(nn.Module):
-    def __init__(self, heads: nn.Module, present: tuple[int, ...] | None, sums: torch.Tensor) -> None:
+    def __init__(self, heads: nn.Module, present: tuple[int, ...] | None) -> None:
         super().__init__()
-        self.heads, self.present, self.sums = heads, present, sums
+        self.heads, self.present = heads, present
 
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return probabilities(self.heads(features, self.present), self.sums)
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return _outputs(self.heads(features, self.present))
+
+
+def _outputs(output: Any) -> tuple[torch.Tensor, ...]:
+    """Leaf logits, after superclass logits if there are any."""
+    return tuple(part for part in logits(output) if part is not None)
 
 
 def _compiled(module: nn.Module, example: torch.Tensor) -> Any:

@@ -211,7 +211,8 @@ class _Work:
             inputs = torch.stack([image[(slice(None), *tile.place)] for tile in tiles]).to(self.device)
             top, leaf = self.forward(inputs, present)
         columns = None if present is None else leaf_columns(self.tree, present)
-        window.add([tile.place for tile in tiles], top.to(self.stitch), leaf.to(self.stitch), weight, present, columns)
+        top, leaf = None if top is None else top.to(self.stitch), leaf.to(self.stitch)
+        window.add([tile.place for tile in tiles], top, leaf, weight, present, columns)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 
 from hierseg.errors import ResourceError
+from hierseg.inference.forward import top_membership
+from hierseg.inference.joining import add_weighted, pieces, runs_of, softmax
 from hierseg.inference.tiles import Place, Plan
 from hierseg.labeltree import LabelTree
 from hierseg.memory import free_memory
@@ -66,6 +68,7 @@ class Window:
         # Without a background every tile is computed: then these rows are never filled.
         self.background = 0 if tree.background is None else tree.top_level.index(tree.background)
         self.background_leaf = 0 if tree.background is None else tree.leaves.index(tree.background)
+        self.membership = torch.tensor(top_membership(tree), dtype=torch.float32, device=device)
         self.total = torch.zeros(shape, device=device)
         self.superclass = torch.zeros((len(tree.top_level), *shape), dtype=dtype, device=device)
         self.leaf = torch.zeros((len(tree.leaves), *shape), dtype=dtype, device=device)
@@ -73,26 +76,38 @@ class Window:
     def add(
         self,
         places: Sequence[Place],
-        top: torch.Tensor,
+        top: torch.Tensor | None,
         leaf: torch.Tensor,
         weight: torch.Tensor,
         rows: Sequence[int] | None = None,
         columns: Sequence[int] | None = None,
     ) -> None:
-        """Add tiles' probabilities ``(B, channels, X, Y, Z)``: of all classes, or of those top-level nodes and leaves."""
+        """Add tiles' probabilities, made of their logits ``(B, channels, X, Y, Z)``.
+
+        Args:
+            places: of the tiles.
+            top: of all top-level nodes, or of ``rows``; None: their probabilities are the sums of their leaves'.
+            leaf: of all leaves, or of ``columns``.
+            weight: of a tile's voxels, ``(X, Y, Z)``.
+            rows: the top-level nodes that can be present; None for all.
+            columns: the leaves below them, in the order of ``leaf``.
+        """
+        superclasses, leaves = runs_of(rows), runs_of(columns)
         for index, place in enumerate(places):
             here: list[slice] = list(place)
             along = place[self.axis]
             here[self.axis] = slice(along.start - self.base + 1, along.stop - self.base + 1)
-            for part, values, chosen in ((self.superclass, top, rows), (self.leaf, leaf, columns)):
-                # On a processor, a number of another precision would be converted in the slowest way for all classes at once.
-                if chosen is None and (part.dtype == values.dtype or part.is_cuda):
-                    part[(slice(None), *here)].addcmul_(values[index], weight)
-                    continue
-                channels = range(len(part)) if chosen is None else chosen
-                for channel, value in zip(channels, values[index], strict=True):
-                    part[channel][tuple(here)].addcmul_(value, weight)
+            top_sums, leaf_sums = (part[(slice(None), *here)] for part in (self.superclass, self.leaf))
+            for piece in pieces(weight.shape, leaf.shape[1], weight.device):
+                at, share = (slice(None), *piece), weight[piece]
+                found = softmax(leaf[index][at])
+                add_weighted(leaf_sums[at], found, share, leaves)
+                above = self._summed(found) if top is None else softmax(top[index][at])
+                add_weighted(top_sums[at], above, share, superclasses)
             self.total[tuple(here)] += weight
+
+    def _summed(self, leaf: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("rk,k...->r...", self.membership, leaf)
 
     def complete(self, stop: int, size: Sequence[int]) -> Slab | None:
         """The planes before ``stop``, as far as they lie in the image; None if none does."""
