@@ -31,7 +31,8 @@ class Losses:
         mix: the loss on mixed images (L_p); method ``ess`` only.
         negative: negative learning; method ``nl`` only.
         balanced_marginal: ``negative`` in the form of the method's published code.
-        marginal: −log of the summed leaf probabilities on voxels that carry an inner node.
+        marginal: −log of the probability of the known node, its leaves summed, on every labelled voxel
+            (:class:`hierseg.losses.MarginalCrossEntropy`).
         shared_ignore: method ``regions``: a voxel of which only an inner node is known is ignored by all regions, as
             nnU-Net's mask must; else by those below its node alone.
         keep: distance to the start model's probabilities where no leaf is labelled (knowledge keeping);

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -23,8 +22,6 @@ class TreeTerms(nn.Module):
         weights: which terms there are.
     """
 
-    is_inner: torch.Tensor
-
     def __init__(self, tree: LabelTree, weights: Losses) -> None:
         super().__init__()
         self.tree, self.weights = tree, weights
@@ -33,8 +30,6 @@ class TreeTerms(nn.Module):
         self.wasserstein = TreeWasserstein(tree)
         self.tree_cross_entropy = TreeCrossEntropy(tree, weights.level_weights)
         self.node_dice = NodeDice(tree)
-        inner = (tree.node_index_table >= 0) & (tree.leaf_index_table < 0)
-        self.register_buffer("is_inner", torch.from_numpy(np.ascontiguousarray(inner)), persistent=False)
 
     def forward(self, leaf_logits: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
         """The terms of a batch.
@@ -45,11 +40,8 @@ class TreeTerms(nn.Module):
         """
         weights = self.weights
         terms: dict[str, torch.Tensor] = {}
-        if weights.marginal > 0:
-            # Leaf-labelled voxels have their term already.
-            coarse = torch.where(self.is_inner[label], label, self.tree.unlabelled)
-            terms["marginal"] = weights.marginal * self.marginal(leaf_logits, coarse)
         for name, loss in (
+            ("marginal", self.marginal),
             ("split", self.split),
             ("wasserstein", self.wasserstein),
             ("tree_cross_entropy", self.tree_cross_entropy),
