@@ -56,6 +56,18 @@ def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 
 BAD = {
     "an unknown key": (lambda c: c.update(sedes=[1]), "unknown key 'sedes'; the nearest known key is 'seeds'"),
+    "a tuning seed of the study": (
+        lambda c: c.update(tuning={"grid": {"learning_rate": [1]}, "seed": 1}),
+        "one of the study's seeds",
+    ),
+    "a chosen row that is none": (
+        lambda c: c.update(tuning={"grid": {"learning_rate": [1]}, "chosen": {"EES": {"learning_rate": 1}}}),
+        "'EES', which is no row",
+    ),
+    "a chosen value that was no candidate": (
+        lambda c: c.update(tuning={"grid": {"learning_rate": [1]}, "chosen": {"ESS": {"learning_rate": 2}}}),
+        "which was no candidate",
+    ),
     "an unknown key of the data": (lambda c: c["data"].update(case=3), "unknown key 'case'"),
     "an unknown key of a row": (lambda c: c["rows"][0].update(fines=[1]), "unknown key 'fines'"),
     "an unknown setting": (lambda c: c["base"].update(iteration=3), "'iterations'"),

@@ -135,6 +135,31 @@ def test_rows_and_seeds_can_come_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_each_row_gets_its_best_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All rows have the same candidates and one training each, by a seed that the study does not use."""
+    out, tuning = tmp_path / "out", {"grid": {"learning_rate": [0.05, 0.125]}}
+    study = write(tmp_path, tuning=tuning)
+    assert main([*words(study, out), "--tune"]) == 1
+    ran = [path.name for path in (out / "tuning" / "runs").iterdir() if path.is_dir()]
+    assert len(ran) == 6
+    assert all(name.endswith("_seed9") for name in ran)
+    said = capsys.readouterr().out
+    # The upper row failed, so nothing is chosen for it.
+    assert "upper, learning_rate 0.125 | 9 | 2 | hierseg: the loss became nan" in said
+    chosen = yaml.safe_load(said[said.index("  chosen:") :])["chosen"]
+    assert chosen == {"lower": {"learning_rate": 0.125}, "ours": {"learning_rate": 0.125}}
+    (out / "tuning" / "runs" / "mended").touch()
+    assert main([*words(study, out), "--tune", "--json"]) == 0
+    chosen = json.loads(capsys.readouterr().out.splitlines()[-1])["chosen"]
+    assert set(chosen) == {"lower", "upper", "ours"}
+    tuned = read_study(write(tmp_path, tuning={**tuning, "chosen": chosen}))
+    assert {row.settings["learning_rate"] for row in tuned.rows} == {0.125}
+    assert main([*words(study, out), "--tune", "--split", "test"]) == 2
+    assert main([*words(write(tmp_path), out), "--tune"]) == 2
+    assert main([*words(write(tmp_path, tuning={"grid": {"learning_rat": [1]}}), out), "--tune"]) == 2
+
+
+@pytest.mark.usefixtures("quick")
 def test_changed_settings_are_never_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     only = ("--rows", "lower")

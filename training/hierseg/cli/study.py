@@ -49,6 +49,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--freeze", action="store_true", help="only make the data, and print their hashes for the study file"
     )
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="train every row with every candidate of 'tuning.grid', measure on validation, and print what is best for each row",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.set_defaults(run=run)
 
@@ -68,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from hierseg.inference import resolve_device
     from hierseg.study.perform import Options, perform
+    from hierseg.study.tuning import FOLDER, chosen, tuning_study
 
     devices = tuple(name for name in arguments.devices.split(",") if name)
     if not devices:
@@ -77,17 +83,28 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options(
         arguments.split, tuple(arguments.rows), devices, arguments.jobs, arguments.threads, arguments.redo
     )  # fmt: skip
+    performed, out = study, arguments.out
+    if arguments.tune:
+        if arguments.split != "validation" or arguments.rows:
+            raise ConfigError("--tune works on all rows and the validation cases; leave --rows and --split out.")
+        performed, out = tuning_study(study), out / FOLDER
     bar = _Bar()
     try:
         with terminable():
-            content = perform(study, arguments.out, options, bar.watch())
+            content = perform(performed, out, options, bar.watch())
     finally:
         bar.close()
+    if arguments.tune:
+        content = {**content, "chosen": chosen(study, content)}
     if arguments.json:
         print(json.dumps(content, ensure_ascii=False))
     else:
-        print((arguments.out / "study.md").read_text(encoding="utf-8"), end="")
-        print(f"\nWritten: {arguments.out / 'study.md'}, study.html, study.csv and study.json")
+        print((out / "study.md").read_text(encoding="utf-8"), end="")
+        print(f"\nWritten: {out / 'study.md'}, study.html, study.csv and study.json")
+        if arguments.tune:
+            print("  chosen:")
+            for name, settings in content["chosen"].items():
+                print(f"    {json.dumps(name)}: {json.dumps(settings)}")
     return EXIT_FAILED_RUNS if content["failed"] else 0
 
 

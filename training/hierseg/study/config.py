@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,11 +30,12 @@ METRICS = (
 """What a table may show; the last four are of trees without a background alone."""
 
 _KEYS = {
-    "": ("name", "title", "data", "base", "seeds", "rows", "upper", "lower", "default", "metrics"),
+    "": ("name", "title", "data", "base", "seeds", "rows", "upper", "lower", "default", "metrics", "tuning"),
     "data": (
         "kind", "folder", "cases", "validation", "test", "size", "difficulty", "seed", "validation_seed", "test_seed", "sha256",
     ),
     "rows": ("name", "method", "fine", "settings", "only_fine", "labels"),
+    "tuning": ("grid", "seed", "chosen"),
 }  # fmt: skip
 
 
@@ -92,6 +93,21 @@ class RowSpec:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """The settings that are chosen for each row by itself, among the same candidates for all (``hierseg study --tune``).
+
+    Attributes:
+        grid: candidates by setting, written with a dot where it is in a group.
+        seed: of the trainings that are chosen by; none of the study's.
+        chosen: by row's name, the chosen candidate of each setting; empty before.
+    """
+
+    grid: Mapping[str, tuple[Any, ...]]
+    seed: int
+    chosen: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study file says.
 
@@ -99,6 +115,7 @@ class Study:
         lower, upper: the rows between which the gap lies; None: no gap is computed.
         default: the rows that the others are tested against, the first one with the same kind of labels; empty: no tests.
         metrics: columns of the table, of :data:`METRICS`.
+        tuning: what was tuned; None: nothing.
         path, sha256: of the file.
     """
 
@@ -111,6 +128,7 @@ class Study:
     upper: str | None
     default: tuple[str, ...]
     metrics: tuple[str, ...]
+    tuning: Tuning | None
     path: Path
     sha256: str
 
@@ -157,12 +175,20 @@ def _study(content: Any, path: Path, sha256: str) -> Study:
     for key in ("name", "data", "rows"):
         _require(top, key, "the study")
     base = _group(top.get("base", {}), "'base'")
-    rows = tuple(_row(entry, number, base) for number, entry in enumerate(_list(top["rows"], "'rows'"), 1))
+    seeds = tuple(_value(seed, int, "'seeds'") for seed in _list(top.get("seeds", [0]), "'seeds'"))
+    tuning = _tuning(top["tuning"], seeds) if top.get("tuning") is not None else None
+    chosen = {} if tuning is None else tuning.chosen
+    rows = tuple(_row(entry, number, base, chosen) for number, entry in enumerate(_list(top["rows"], "'rows'"), 1))
     seen: dict[str, str] = {}
     for row in rows:
         if slug(row.name) in seen:
             raise ConfigError(f"the rows '{seen[slug(row.name)]}' and '{row.name}' have the same name; rename one.")
         seen[slug(row.name)] = row.name
+    for known in chosen:
+        if known not in seen.values():
+            raise ConfigError(
+                f"'tuning.chosen' has {known!r}, which is no row; name one of {', '.join(seen.values())}."
+            )
     lower, upper = _optional(top, "lower", str, "'lower'"), _optional(top, "upper", str, "'upper'")
     default = top.get("default") or []
     default = _list([default] if isinstance(default, str) else default, "'default'") if default else []
@@ -176,13 +202,12 @@ def _study(content: Any, path: Path, sha256: str) -> Study:
     for metric in metrics:
         if metric not in METRICS:
             raise ConfigError(f"'metrics' names {metric!r}; choose from {', '.join(METRICS)}.")
-    seeds = tuple(_value(seed, int, "'seeds'") for seed in _list(top.get("seeds", [0]), "'seeds'"))
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"'seeds' is {list(seeds)}; give each seed once.")
     study_name = _value(top["name"], str, "'name'")
     return Study(
         study_name, _optional(top, "title", str, "'title'") or study_name, _data(top["data"]), seeds, rows,
-        lower, upper, tuple(default), metrics, path, sha256,
+        lower, upper, tuple(default), metrics, tuning, path, sha256,
     )  # fmt: skip
 
 
@@ -226,7 +251,47 @@ def _data(content: Any) -> DataSpec:
     )  # fmt: skip
 
 
-def _row(content: Any, number: int, base: Mapping[str, Any]) -> RowSpec:
+def _tuning(content: Any, seeds: Sequence[int]) -> Tuning:
+    given = _keys(content, "tuning", "'tuning'")
+    _require(given, "grid", "'tuning'")
+    grid = {
+        str(key): tuple(_list(values, f"'tuning.grid.{key}'"))
+        for key, values in _group(given["grid"], "'tuning.grid'").items()
+    }
+    seed = _at_least(_optional(given, "seed", int, "'tuning.seed'"), 0, "'tuning.seed'", 9)
+    if seed in seeds:
+        raise ConfigError(f"'tuning.seed' is {seed}, which is one of the study's seeds; give another one.")
+    chosen = {
+        str(name): _group(settings, f"'tuning.chosen' of row '{name}'")
+        for name, settings in _group(given.get("chosen") or {}, "'tuning.chosen'").items()
+    }
+    for name, settings in chosen.items():
+        for key, value in settings.items():
+            if value not in grid.get(key, ()):
+                raise ConfigError(
+                    f"'tuning.chosen' of row '{name}' has {key} = {value!r}, which was no candidate; 'hierseg study --tune' prints "
+                    "what was chosen."
+                )
+    return Tuning(grid, seed, chosen)
+
+
+def with_settings(settings: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """A training's settings with some of them, written with a dot where they are in a group, replaced.
+
+    Raises:
+        ConfigError: a setting is unknown, or a value does not fit.
+    """
+    nested: list[dict[str, Any]] = []
+    for key, value in more.items():
+        *groups, last = key.split(".")
+        part = {last: value}
+        for group in reversed(groups):
+            part = {group: part}
+        nested.append(part)
+    return TrainConfig.from_dict(settings, *nested).to_dict()
+
+
+def _row(content: Any, number: int, base: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> RowSpec:
     given = _keys(content, "rows", f"row {number}")
     for key in ("name", "method", "fine"):
         _require(given, key, f"row {number}")
@@ -250,6 +315,7 @@ def _row(content: Any, number: int, base: Mapping[str, Any]) -> RowSpec:
                 raise ConfigError(f"{where} has '{key}'; methods are keys of the rows, seeds those of the study.")
     try:
         settings = TrainConfig.from_dict(base, own, {"method": given["method"]}).to_dict()
+        settings = with_settings(settings, chosen.get(name, {}))
     except ConfigError as error:
         raise ConfigError(f"{what}: {error.sentence}") from error
     only = _value(given.get("only_fine", False), bool, f"{what}: 'only_fine'")
