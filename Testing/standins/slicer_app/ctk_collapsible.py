@@ -48,13 +48,30 @@ class _HidesChildren:
             self._standin["forcing"] = False
         self.updateGeometry()
 
-    def _filtered(self: Any, child: QObject, event: QEvent) -> None:
-        if self._standin["forcing"] or not self._standin["collapsed"] or not isinstance(child, QWidget):
-            return
-        if event.type() == QEvent.ShowToParent:
+    @property
+    def collapsed(self: Any) -> bool:
+        return self._standin["collapsed"]
+
+    @collapsed.setter
+    def collapsed(self: Any, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def setCollapsed(self: Any, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def childEvent(self: Any, event: Any) -> None:
+        # A group box gets children before this class's own part of it is made.
+        if event.type() == QEvent.ChildAdded and hasattr(self, "_standin"):
+            self._follow(event.child())
+        super().childEvent(event)
+
+    def eventFilter(self: Any, child: QObject, event: QEvent) -> bool:
+        folded = self._standin["collapsed"] and not self._standin["forcing"] and isinstance(child, QWidget)
+        if folded and event.type() == QEvent.ShowToParent:
             self._hide(child)
-        elif event.type() == QEvent.HideToParent:
+        elif folded and event.type() == QEvent.HideToParent:
             self._standin["hidden"].discard(child)
+        return False
 
 
 @cplusplus
@@ -92,17 +109,6 @@ class ctkCollapsibleButton(_HidesChildren, QAbstractButton):
             self.contentsCollapsed.emit(not checked)
 
     @property
-    def collapsed(self) -> bool:
-        return self._standin["collapsed"]
-
-    @collapsed.setter
-    def collapsed(self, collapsed: bool) -> None:
-        self.setChecked(not collapsed)
-
-    def setCollapsed(self, collapsed: bool) -> None:
-        self.setChecked(not collapsed)
-
-    @property
     def flat(self) -> bool:
         return self._standin["flat"]
 
@@ -121,15 +127,6 @@ class ctkCollapsibleButton(_HidesChildren, QAbstractButton):
 
     def hitButton(self, position: Any) -> bool:
         return QRect(0, 0, self.width, self._head()).contains(position)
-
-    def childEvent(self, event: Any) -> None:
-        if event.type() == QEvent.ChildAdded:
-            self._follow(event.child())
-        super().childEvent(event)
-
-    def eventFilter(self, child: QObject, event: QEvent) -> bool:
-        self._filtered(child, event)
-        return False
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter, option = QPainter(self), QStyleOptionButton()
@@ -165,23 +162,3 @@ class ctkCollapsibleGroupBox(_HidesChildren, QGroupBox):
             self._standin["maximum"] = self.maximumHeight
         self._collapse(not checked)
         self.setMaximumHeight(self._standin["maximum"] if checked else self.fontMetrics().height() + 22)
-
-    @property
-    def collapsed(self) -> bool:
-        return self._standin["collapsed"]
-
-    @collapsed.setter
-    def collapsed(self, collapsed: bool) -> None:
-        self.setChecked(not collapsed)
-
-    def setCollapsed(self, collapsed: bool) -> None:
-        self.setChecked(not collapsed)
-
-    def childEvent(self, event: Any) -> None:
-        if event.type() == QEvent.ChildAdded and hasattr(self, "_standin"):
-            self._follow(event.child())
-        super().childEvent(event)
-
-    def eventFilter(self, child: QObject, event: QEvent) -> bool:
-        self._filtered(child, event)
-        return False

@@ -43,30 +43,16 @@ def box_plot(
         return '<p class="soft">There is no such number.</p>'
     axis = _Axis(min(every), max(every), highest)
     single = len(names) == 1
-    bands: list[str] = []
     parts: list[str] = []
-    top = TOP
-    for place, (group, series) in enumerate(groups.items()):
-        height = _ROW * len(series) + _GAP
-        if place % 2:
-            bands.append(f'<rect class="band" x="0" y="{top:.1f}" width="{WIDTH:g}" height="{height:.1f}"/>')
+    bands, tops, bottom = _bands(groups)
+    for (group, series), top in zip(groups.items(), tops, strict=True):
         for row, (name, cases) in enumerate(series.items()):
             middle = top + _GAP / 2 + _ROW * (row + 0.5)
-            parts.append(
-                _box(
-                    cases,
-                    axis,
-                    middle,
-                    scale,
-                    names.index(name),
-                    group.strip() if single else f"{group.strip()}, {name}",
-                )
-            )
-        parts.append(_label(group, 4, top + height / 2))
-        top += height
-    drawn = "".join([*bands, _horizontal(axis, top, label), *parts])
+            title = group.strip() if single else f"{group.strip()}, {name}"
+            parts.append(_box(cases, axis, middle, scale, names.index(name), title))
+    drawn = "".join([bands, _horizontal(axis, bottom, label), *parts])
     head = "" if single else legend(names, [color(index) for index in range(len(names))])
-    return head + svg(drawn, top + BOTTOM, f"Box plots: {label}")
+    return head + svg(drawn, bottom + BOTTOM, f"Box plots: {label}")
 
 
 def bar_plot(groups: Mapping[str, Mapping[str, float]], label: str, *, scale: float = 1.0, digits: int = 2) -> str:
@@ -81,13 +67,9 @@ def bar_plot(groups: Mapping[str, Mapping[str, float]], label: str, *, scale: fl
     names = list(dict.fromkeys(name for series in groups.values() for name in series))
     largest = max((scale * value for series in groups.values() for value in series.values()), default=0.0)
     axis = _Axis(0.0, largest, room=60.0)
-    bands: list[str] = []
     parts: list[str] = []
-    top = TOP
-    for place, (group, series) in enumerate(groups.items()):
-        height = _ROW * len(series) + _GAP
-        if place % 2:
-            bands.append(f'<rect class="band" x="0" y="{top:.1f}" width="{WIDTH:g}" height="{height:.1f}"/>')
+    bands, tops, bottom = _bands(groups)
+    for (group, series), top in zip(groups.items(), tops, strict=True):
         for row, (name, value) in enumerate(series.items()):
             y, end = top + _GAP / 2 + _ROW * row, axis.place(scale * value)
             text = f"{scale * value:.{digits}f}"
@@ -96,11 +78,24 @@ def bar_plot(groups: Mapping[str, Mapping[str, float]], label: str, *, scale: fl
                 f'fill="{color(names.index(name))}"><title>{escape(", ".join(filter(None, (group.strip(), name))))}: {text}</title></rect>'
                 f'<text class="soft" x="{end + 5:.1f}" y="{y + _ROW / 2 + 4:.1f}">{text}</text>'
             )
-        parts.append(_label(group, 4, top + height / 2))
-        top += height
-    drawn = "".join([*bands, _horizontal(axis, top, label), *parts])
+    drawn = "".join([bands, _horizontal(axis, bottom, label), *parts])
     head = "" if len(names) < 2 else legend(names, [color(index) for index in range(len(names))])
-    return head + svg(drawn, top + BOTTOM, f"Bars: {label}")
+    return head + svg(drawn, bottom + BOTTOM, f"Bars: {label}")
+
+
+def _bands(groups: Mapping[str, Mapping[str, object]]) -> tuple[str, list[float], float]:
+    """Every second group on a band, each with its name: the drawing, where each group begins, and where the last one ends."""
+    parts: list[str] = []
+    tops: list[float] = []
+    top = TOP
+    for place, (group, series) in enumerate(groups.items()):
+        height = _ROW * len(series) + _GAP
+        if place % 2:
+            parts.append(f'<rect class="band" x="0" y="{top:.1f}" width="{WIDTH:g}" height="{height:.1f}"/>')
+        parts.append(_label(group, 4, top + height / 2))
+        tops.append(top)
+        top += height
+    return "".join(parts), tops, top
 
 
 class _Axis:
