@@ -11,7 +11,7 @@ from engine.blobs import TREE, blob, save
 from hierseg import resources
 from hierseg.dataset import Dataset
 from hierseg.engine.config import TrainConfig, parse_overrides, read_config_file
-from hierseg.engine.validation import split_cases
+from hierseg.engine.held_cases import split_cases
 from hierseg.errors import ConfigError
 
 

@@ -12,8 +12,8 @@ from hierseg.data.heldout import HeldSlices, choose_slices
 from hierseg.data.translation import translate
 from hierseg.dataset import Case, Dataset
 from hierseg.engine.config import TrainConfig
+from hierseg.engine.held_cases import NOTHING_LEFT, split_cases
 from hierseg.engine.hidden import hidden_values, hide
-from hierseg.engine.validation import NOTHING_LEFT, split_cases
 from hierseg.errors import ImageError, LabelTreeError, TrainingError
 from hierseg.imageio import read_label
 
@@ -62,7 +62,9 @@ def split(dataset: Dataset, config: TrainConfig, before: Mapping[str, Any] | Non
     Raises:
         TrainingError: a label map cannot be read.
     """
-    training, held, notes = split_cases(dataset, config.validation.fraction, config.validation.least_groups)
+    training, held, notes = split_cases(
+        dataset, config.validation.fraction, config.validation.least_groups, (before or {}).get("validation") or ()
+    )
     slices: dict[str, HeldSlices] = {}
     if not held and config.validation.slices > 0:
         kept = (before or {}).get("held_slices") or {}

@@ -1,8 +1,7 @@
-"""Measuring a model on whole held-out cases, and choosing which cases are held out."""
+"""Measuring a model on whole held-out cases."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,10 @@ import numpy as np
 
 from hierseg.data.caching import CaseCache
 from hierseg.data.translation import translation_table
-from hierseg.dataset import Case, Dataset
 from hierseg.evaluation.metrics import mean_score, node_scores
 from hierseg.inference import decode, predict_prepared
 from hierseg.labeltree import LabelTree
 from hierseg.networks import HierarchicalSegmenter
-
-NOTHING_LEFT = "nothing is left for validation."
 
 
 @dataclass(frozen=True)
@@ -68,40 +64,6 @@ class Measurement:
     def from_dict(cls, content: Mapping[str, Any]) -> Measurement:
         """The opposite of :meth:`to_dict`."""
         return cls(int(content["iteration"]), {case: dict(found) for case, found in content["scores"].items()})
-
-
-def split_cases(dataset: Dataset, fraction: float, least_groups: int = 2) -> tuple[list[Case], list[Case], list[str]]:
-    """Training cases, validation cases, and sentences on what was decided.
-
-    Cases with a label map in the dataset's "validation" are taken as they are.  Otherwise the groups of "training"
-    are sorted by a hash of their name and the first ``fraction`` (at least one group) are held out: the same case
-    is held out in every run, and adding a case moves few others.
-    """
-    training = [case for case in dataset.cases("training") if case.label is not None]
-    held = [case for case in dataset.cases("validation") if case.label is not None]
-    notes = []
-    without = len(dataset.cases("training")) - len(training)
-    if without:
-        notes.append(
-            f"{without} training case{'s have' if without > 1 else ' has'} no label map and {'are' if without > 1 else 'is'} left out."
-        )
-    if held:
-        return training, held, notes
-    if fraction <= 0:
-        return training, [], [*notes, "No validation: 'validation.fraction' is 0."]
-    groups = sorted(
-        {case.effective_group for case in training}, key=lambda name: hashlib.sha256(name.encode()).hexdigest()
-    )
-    if len(groups) < max(2, least_groups):
-        what = (
-            "is one case"
-            if len(training) == 1
-            else f"{'is' if len(groups) == 1 else 'are'} {len(groups)} group{'' if len(groups) == 1 else 's'} of cases"
-        )
-        return training, [], [*notes, f"There {what} only: all of it is trained on, {NOTHING_LEFT}"]
-    chosen = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
-    held = [case for case in training if case.effective_group in chosen]
-    return [case for case in training if case.effective_group not in chosen], held, notes
 
 
 def measure(

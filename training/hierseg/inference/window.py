@@ -18,7 +18,7 @@ from hierseg.memory import free_memory
 
 _LEAST_WEIGHT = 1e-3
 
-_MUCH = 1_000_000_000
+_MUCH = 250_000_000
 """Bytes of float32 sums from which on a processor keeps them in half precision, too."""
 
 
@@ -141,7 +141,7 @@ class Window:
 
 
 def sums_dtype(device: torch.device, numbers: int) -> torch.dtype:
-    """Half precision on a graphics card, where memory is short, and for very many numbers: a processor is slower with it."""
+    """Half precision on a graphics card, where memory is short, and for many numbers: fresh memory costs more than rounding."""
     half = device.type == "cuda" or numbers * torch.float32.itemsize > _MUCH
     return torch.float16 if half else torch.float32
 
