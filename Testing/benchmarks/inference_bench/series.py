@@ -137,6 +137,9 @@ def summary(runs: dict[str, list[dict[str, Any]]], row: str, case: Case, setting
             result[key] = gathered(run[key] for run in done)
     if "work" in done[0]:
         result["work"] = done[0]["work"]
+        if "forward_s" in result["work"]:
+            # Both of one run, which a machine that is faster in one minute than in the next does not change.
+            result["over_forward"] = spread([_last(run) / run["work"]["forward_s"] for run in done])
     reference = [run for run in runs.get(REFERENCE, []) if "ended" not in run]
     pairs = list(zip(done, reference, strict=False))
     if row != REFERENCE and pairs:
@@ -148,6 +151,11 @@ def summary(runs: dict[str, list[dict[str, Any]]], row: str, case: Case, setting
 
 def _typical(run: dict[str, Any]) -> float:
     return statistics.median(total(one) for one in run["stages_s"])
+
+
+def _last(run: dict[str, Any]) -> float:
+    """Seconds of the run that ``work`` is of."""
+    return total(run["stages_s"][-1])
 
 
 def agreement(case: Case, row: str, settings: Settings) -> dict[str, Any]:

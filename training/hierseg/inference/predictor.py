@@ -40,7 +40,8 @@ class Prediction:
         stages: seconds for preprocess, network, decode and restore.
         tree: the label tree of the values.
         notes: sentences for the user.
-        work: ``backend`` that ran the network, ``tiles`` of the image, and of these the ``computed`` ones (sums over frames).
+        work: ``backend`` that ran the network, ``tiles`` of the image, of these the ``computed`` ones, and ``forward_s``, the seconds
+            in the network itself (not on a graphics card); sums over frames.
     """
 
     labels: np.ndarray
@@ -294,7 +295,7 @@ class Predictor:
         ):  # fmt: skip
             restorer.add(slab)
         work["backend"] = report["backend"]
-        for key in ("tiles", "computed"):
+        for key in report.keys() - {"backend"}:
             work[key] = work.get(key, 0) + report[key]
         return restorer.result()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -92,7 +93,8 @@ def slabs(
         backends: chooses the fastest way to run the model; torch as it is if None, as for a model that is being trained.
         exhaustive: compute every tile and every branch; otherwise what the bundle's ``coarse_pass`` allows is left out
             (:mod:`~hierseg.inference.coarse`).
-        report: gets ``backend``, ``tiles`` of the image and the number of ``computed`` ones, those of a coarse pass included.
+        report: gets ``backend``, ``tiles`` of the image and the number of ``computed`` ones, those of a coarse pass included, and
+            ``forward_s``, the seconds in the network itself so far (not on a graphics card, which is not waited for).
 
     Raises:
         Cancelled: ``cancelled`` returned True.
@@ -107,7 +109,7 @@ def slabs(
     name, forward = _way(model, known, plan, array.shape[0], device, backends)
     report = {} if report is None else report
     report.update(backend=name, tiles=plan.number, computed=plan.number)
-    work = _Work(model, forward, known, device, stitch, cancelled)
+    work = _Work(model, forward, known, device, stitch, cancelled, report)
     tensor = torch.as_tensor(array, dtype=torch.float32)
     allowed = None if exhaustive else coarse.settings(config)
     if allowed is None or known.background is None:
@@ -175,9 +177,10 @@ class _Work:
         device: torch.device,
         stitch: torch.device,
         cancelled: Callable[[], bool] | None,
+        report: dict[str, Any],
     ) -> None:
         self.model, self.forward, self.tree, self.device, self.stitch = model, forward, tree, device, stitch
-        self.cancelled = cancelled
+        self.cancelled, self.report = cancelled, report
 
     def slabs(
         self, plan: Plan, groups: Sequence[Sequence[_Tile]], array: torch.Tensor, progress: Progress | None
@@ -209,7 +212,10 @@ class _Work:
         # Between two batches the caller has the model as it was.
         with _evaluation(self.model):
             inputs = torch.stack([image[(slice(None), *tile.place)] for tile in tiles]).to(self.device)
+            began = time.perf_counter()
             top, leaf = self.forward(inputs, present)
+        if self.device.type == "cpu":
+            self.report["forward_s"] = self.report.get("forward_s", 0.0) + time.perf_counter() - began
         columns = None if present is None else leaf_columns(self.tree, present)
         top, leaf = None if top is None else top.to(self.stitch), leaf.to(self.stitch)
         window.add([tile.place for tile in tiles], top, leaf, weight, present, columns)
