@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hierseg.inference import joining
-from hierseg.inference.joining import add_weighted, pieces, runs_of, softmax
+from hierseg.inference.joining import Channels, add_weighted, channels_of, pieces, softmax
 
 CPU = torch.device("cpu")
 
@@ -49,11 +49,14 @@ def test_softmax_is_that_of_torch_however_logits_lie(
     torch.testing.assert_close(found, torch.softmax(logits.to(found.dtype), 0))
 
 
-@given(st.lists(st.integers(0, 12), unique=True, min_size=1), st.sampled_from([torch.float32, torch.float16]))
+@given(
+    st.lists(st.integers(0, 12), unique=True, min_size=1) | st.permutations(range(13)),
+    st.sampled_from([torch.float32, torch.float16]),
+)
 def test_chosen_channels_are_added_where_they_belong(chosen: list[int], dtype: torch.dtype) -> None:
     values, weight = torch.rand(len(chosen), 3, 4, 5), torch.rand(3, 4, 5)
     sums = torch.ones(13, 3, 4, 5, dtype=dtype)
-    add_weighted(sums, values, weight, runs_of(chosen))
+    add_weighted(sums, values, weight, channels_of(chosen, 13, CPU))
     expected = torch.ones(13, 3, 4, 5)
     for channel, value in zip(chosen, values, strict=True):
         expected[channel] += value * weight
@@ -61,8 +64,14 @@ def test_chosen_channels_are_added_where_they_belong(chosen: list[int], dtype: t
 
 
 def test_neighbors_are_one_run() -> None:
-    assert runs_of([4, 5, 6, 1, 2]) == [(slice(4, 7), slice(0, 3)), (slice(1, 3), slice(3, 5))]
-    assert runs_of(None) is None
+    order, runs = channels_of([4, 5, 6, 1, 2], 9, CPU)
+    assert order is not None
+    assert order.tolist() == [3, 4, 0, 1, 2]
+    assert runs == [(slice(1, 3), slice(0, 2)), (slice(4, 7), slice(2, 5))]
+    assert channels_of(None, 9, CPU) == channels_of(range(9), 9, CPU) == Channels(None, None)
+    order, runs = channels_of([2, 0, 1], 3, CPU)
+    assert order is not None
+    assert (order.tolist(), runs) == ([1, 2, 0], None)
 
 
 def test_a_tile_of_many_classes_is_divided() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from hierseg.errors import ResourceError
 from hierseg.inference.forward import top_membership
-from hierseg.inference.joining import add_weighted, pieces, runs_of, softmax
+from hierseg.inference.joining import add_weighted, channels_of, pieces, softmax
 from hierseg.inference.tiles import Place, Plan
 from hierseg.labeltree import LabelTree
 from hierseg.memory import free_memory
@@ -92,7 +92,8 @@ class Window:
             rows: the top-level nodes that can be present; None for all.
             columns: the leaves below them, in the order of ``leaf``.
         """
-        superclasses, leaves = runs_of(rows), runs_of(columns)
+        superclasses = channels_of(rows, len(self.superclass), weight.device)
+        leaves = channels_of(columns, len(self.leaf), weight.device)
         for index, place in enumerate(places):
             here: list[slice] = list(place)
             along = place[self.axis]
