@@ -247,12 +247,16 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {pair!r}: the value cannot be read as YAML; quote it.") from error
         if key.strip() == "mix.mode" and value is False:
             value = "off"
-        *groups, last = key.strip().split(".")
-        nested: Any = value
-        for part in reversed([*groups, last]):
-            nested = {part: nested}
-        _merge(result, nested)
+        _merge(result, nested(key.strip(), value))
     return result
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """A setting that is written with a dot where it is in a group, as a mapping: ``mix.mode`` is ``{"mix": {"mode": …}}``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    found: dict[str, Any] = value
+    return found
 
 
 def _merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:

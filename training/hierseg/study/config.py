@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from hierseg import resources
-from hierseg.engine.config import TrainConfig
+from hierseg.engine.config import TrainConfig, nested
 from hierseg.engine.settings import METHODS
 from hierseg.errors import ConfigError, ResourceError
 
@@ -281,14 +281,7 @@ def with_settings(settings: Mapping[str, Any], more: Mapping[str, Any]) -> dict[
     Raises:
         ConfigError: a setting is unknown, or a value does not fit.
     """
-    nested: list[dict[str, Any]] = []
-    for key, value in more.items():
-        *groups, last = key.split(".")
-        part = {last: value}
-        for group in reversed(groups):
-            part = {group: part}
-        nested.append(part)
-    return TrainConfig.from_dict(settings, *nested).to_dict()
+    return TrainConfig.from_dict(settings, *(nested(key, value) for key, value in more.items())).to_dict()
 
 
 def _row(content: Any, number: int, base: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> RowSpec:
