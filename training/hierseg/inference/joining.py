@@ -1,7 +1,7 @@
 """From a tile's logits to weighted probabilities in the sums of a window: softmax, weight, add.
 
 All classes of a tile are more than a processor's caches hold.  Worked on as a whole, each of the three steps reads and
-writes them in memory, which took as long as half the network at 61 leaves; in pieces that stay in the cache, logits are
+writes them in memory, which took nearly half as long as the network at 61 leaves; in pieces that stay in the cache, logits are
 read once and sums changed once.  A graphics card gets whole tiles: its memory is fast, and starting work is dear.
 """
 
