@@ -154,6 +154,11 @@ def test_each_row_gets_its_best_candidate(tmp_path: Path, capsys: pytest.Capture
     assert set(chosen) == {"lower", "upper", "ours"}
     tuned = read_study(write(tmp_path, tuning={**tuning, "chosen": chosen}))
     assert {row.settings["learning_rate"] for row in tuned.rows} == {0.125}
+    assert main([*words(study, out), "--rows", "lower"]) == 0
+    assert (
+        "Chosen: lower: learning_rate 0.125; ours: learning_rate 0.125; upper: learning_rate 0.125."
+        in capsys.readouterr().out
+    )
     assert main([*words(study, out), "--tune", "--split", "test"]) == 2
     assert main([*words(write(tmp_path), out), "--tune"]) == 2
     assert main([*words(write(tmp_path, tuning={"grid": {"learning_rat": [1]}}), out), "--tune"]) == 2

@@ -115,13 +115,20 @@ def _subclasses(dataset: Dataset, cases: Sequence[Case]) -> Callable[[str], bool
         return known[group]
 
     def _has(case: Case) -> bool:
-        path = dataset.label_path(case)
-        if path is None or not len(values):
-            return False
-        try:
-            label = translate(read_label(path, dataset.label_tree).array, dataset.label_tree, tree)
-        except (ImageError, LabelTreeError) as error:
-            raise TrainingError(f"case '{case.id}': {error.sentence}", hint=error.hint) from error
-        return bool(np.isin(label, values).any())
+        return bool(len(values)) and bool(np.isin(node_values(dataset, case), values).any())
 
     return shows
+
+
+def node_values(dataset: Dataset, case: Case) -> np.ndarray:
+    """The label map of an annotated case, in the dataset's label tree.
+
+    Raises:
+        TrainingError: it cannot be read, or belongs to another tree.
+    """
+    path = dataset.label_path(case)
+    assert path is not None  # annotated cases were chosen
+    try:
+        return translate(read_label(path, dataset.label_tree).array, dataset.label_tree, dataset.tree)
+    except (ImageError, LabelTreeError) as error:
+        raise TrainingError(f"case '{case.id}': {error.sentence}", hint=error.hint) from error

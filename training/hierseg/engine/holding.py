@@ -9,13 +9,11 @@ from typing import Any
 
 from hierseg.data.caching import CaseCache
 from hierseg.data.heldout import HeldSlices, choose_slices
-from hierseg.data.translation import translate
 from hierseg.dataset import Case, Dataset
 from hierseg.engine.config import TrainConfig
-from hierseg.engine.held_cases import NOTHING_LEFT, split_cases
+from hierseg.engine.held_cases import NOTHING_LEFT, node_values, split_cases
 from hierseg.engine.hidden import hidden_values, hide
-from hierseg.errors import ImageError, LabelTreeError, TrainingError
-from hierseg.imageio import read_label
+from hierseg.errors import TrainingError
 
 Tell = Callable[[str, int, int], None]
 
@@ -129,13 +127,7 @@ def fill_caches(
 def _slices(dataset: Dataset, cases: Sequence[Case], share: float) -> dict[str, HeldSlices]:
     found = {}
     for case in cases:
-        path = dataset.label_path(case)
-        if path is None:
-            continue
-        try:
-            label = translate(read_label(path, dataset.label_tree).array, dataset.label_tree, dataset.tree)
-        except (ImageError, LabelTreeError) as error:
-            raise TrainingError(f"case '{case.id}': {error.sentence}", hint=error.hint) from error
+        label = node_values(dataset, case)
         held = choose_slices(label, dataset.tree, share)
         if held is not None:
             found[case.id] = held

@@ -47,6 +47,15 @@ class Decision(NamedTuple):
     resampling: float
 
 
+class _Check(NamedTuple):
+    """A node whose probability has to reach a threshold: its depth, its leaves, and its row if it is a top-level node."""
+
+    depth: int
+    limit: float
+    leaves: torch.Tensor
+    top: int | None
+
+
 class Rules:
     """How voxels are decided: what depends on the tree alone, once for all blocks.
 
@@ -74,6 +83,13 @@ class Rules:
             for step in level:
                 siblings.setdefault(step.parent, []).append(step)
             self.families.append(list(siblings.values()))
+        self.deepest = max(node.depth for node in tree.leaves)
+        rows = {node.name: row for row, node in enumerate(tree.nodes)}
+        tops = {node.name: row for row, node in enumerate(tree.top_level)}
+        self.checks = [
+            _Check(tree.node(name).depth, limit, torch.from_numpy(tree.membership[rows[name]]), tops.get(name))
+            for name, limit in self.limits.items()
+        ]
 
 
 def decide(probabilities: Probabilities, affine: np.ndarray, block: Geometry, rules: Rules) -> Decision:
@@ -247,21 +263,13 @@ def _settle(
 
 def _accepted_depth(grid: _Block, near: Probabilities, rules: Rules, leaf: torch.Tensor) -> torch.Tensor:
     """How deep the path to the chosen leaf is accepted: 0 = not at all (int64)."""
-    tree = rules.tree
-    deepest = max(node.depth for node in tree.leaves)
-    depth = grid.full(deepest, torch.int64)
-    rows = {node.name: row for row, node in enumerate(tree.nodes)}
-    tops = {node.name: row for row, node in enumerate(tree.top_level)}
-    for name, limit in rules.limits.items():
-        node = tree.node(name)
-        members = torch.from_numpy(tree.membership[rows[name]]).to(grid.device)
-        concerned = members[leaf.long()] & (depth >= node.depth)
+    depth = grid.full(rules.deepest, torch.int64)
+    for check in rules.checks:
+        members = check.leaves.to(grid.device)
+        concerned = members[leaf.long()] & (depth >= check.depth)
         if not concerned.any():
             continue
-        channel = (
-            near.superclass[tops[name]]
-            if node.depth == 1 and rules.mode == "hierarchical"
-            else near.leaf[members].sum(dim=0)
-        )
-        depth[concerned & (grid.resampled(channel) < limit)] = node.depth - 1
+        by_superclass = check.top is not None and rules.mode == "hierarchical"
+        channel = near.superclass[check.top] if by_superclass else near.leaf[members].sum(dim=0)
+        depth[concerned & (grid.resampled(channel) < check.limit)] = check.depth - 1
     return depth

@@ -236,6 +236,7 @@ def write_results(work: _Work) -> dict[str, Any]:
         "seeds": list(study.seeds),
         "minutes": statistics.median(minutes) if minutes else None,
         "attempts": attempts,
+        "tuning": None if study.tuning is None else dataclasses.asdict(study.tuning),
         "default": list(study.default),
         "lower": study.lower,
         "upper": study.upper,

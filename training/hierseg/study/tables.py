@@ -230,11 +230,23 @@ def story_of(content: Mapping[str, Any]) -> list[str]:
             f"{content['threads']} thread{'' if content['threads'] == 1 else 's'} a run. Seeds {', '.join(map(str, content['seeds']))}."
         ),
     ]
+    if content["tuning"] is not None:
+        lines.append(_tuning(content["tuning"]))
     if content["minutes"] is not None:
         lines.append(f"A run took {content['minutes']:.1f} minutes (median).")
     if content["attempts"]:
         lines.append(f"Looks at test data: {len(content['attempts'])}. {_attempts(content['attempts'])}.")
     return lines
+
+
+def _tuning(tuning: Mapping[str, Any]) -> str:
+    """What every row could choose from, and what was chosen."""
+    grid = "; ".join(f"{key} {', '.join(map(str, values))}" for key, values in tuning["grid"].items())
+    chosen = "; ".join(
+        f"{row}: {', '.join(f'{key} {value}' for key, value in settings.items())}"
+        for row, settings in tuning["chosen"].items()
+    )
+    return f"Tuned on validation with seed {tuning['seed']}, the same candidates for every row ({grid}). Chosen: {chosen or 'nothing yet'}."
 
 
 def _attempts(attempts: Sequence[Mapping[str, Any]]) -> str:
