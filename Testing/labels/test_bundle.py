@@ -234,6 +234,8 @@ def test_another_format_version_is_refused(bundle: Bundle, relative: str) -> Non
         ({"thresholds": []}, "'thresholds'"),
         ({"thresholds": {"core": "0.5"}}, "'thresholds'"),
         ({"thresholds": {"core": 1.5}}, "'thresholds'"),
+        ({"one_piece": "core"}, "'one_piece'"),
+        ({"one_piece": [1]}, "'one_piece'"),
         ({"modality": 3}, "'modality'"),
     ],
 )
@@ -264,10 +266,13 @@ def test_wrong_metadata_is_named(bundle: Bundle, changes: dict[str, Any], said: 
         write_again(bundle, metadata={"name": "small", "version": "1.0.0", **changes})
 
 
-def test_a_threshold_of_a_node_that_is_not_there_is_named(bundle: Bundle) -> None:
+def test_a_setting_of_a_node_that_is_not_there_is_named(bundle: Bundle) -> None:
     assert write_again(bundle, config={**CONFIG, "thresholds": {"tumor/core": 0.5}}).config["thresholds"]
     with pytest.raises(BundleError, match="'liver'"):
         write_again(bundle, config={**CONFIG, "thresholds": {"liver": 0.5}})
+    assert write_again(bundle, config={**CONFIG, "one_piece": ["tumor/core"]}).config["one_piece"]
+    with pytest.raises(BundleError, match="'one_piece' names 'liver'"):
+        write_again(bundle, config={**CONFIG, "one_piece": ["liver"]})
 
 
 def test_weights_that_fail_leave_the_old_bundle(bundle: Bundle) -> None:

@@ -82,11 +82,12 @@ class Bundle:
             tree = LabelTree.load(folder / layout.TREE)
         except LabelTreeError as error:
             raise BundleError(error.sentence, hint=error.hint) from error
-        for key in config.get("thresholds", {}):
-            if key not in tree:
-                raise BundleError(
-                    f"{folder / layout.CONFIG}: 'thresholds' names {key!r}, which is no node of the bundle's label tree; correct it."
-                )
+        for setting in ("thresholds", "one_piece"):
+            for key in config.get(setting, ()):
+                if key not in tree:
+                    raise BundleError(
+                        f"{folder / layout.CONFIG}: '{setting}' names {key!r}, which is no node of the bundle's label tree; correct it."
+                    )
         return cls(folder, metadata, config, tree, files)
 
     @property

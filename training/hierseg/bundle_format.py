@@ -206,6 +206,9 @@ def check_config(config: Mapping[str, Any], where: Path) -> None:
         _numbers([limit], 1) and 0 <= limit <= 1 for limit in limits.values()
     ):
         raise refuse("thresholds", "give an object of node names or paths and numbers from 0 to 1")
+    pieces = config.get("one_piece", [])
+    if not isinstance(pieces, list) or not all(isinstance(name, str) for name in pieces):
+        raise refuse("one_piece", "give a list of node names or paths")
     coarse = config.get("coarse_pass")
     if coarse is not None and not _is_coarse_pass(coarse):
         raise refuse(

@@ -67,6 +67,11 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--exhaustive", action="store_true", help="compute every tile, also those without structures")
     parser.add_argument(
+        "--all-pieces",
+        action="store_true",
+        help="leave pieces apart from the largest also of the structures that the bundle says are one piece",
+    )
+    parser.add_argument(
         "--backend",
         default="auto",
         metavar="NAME",
@@ -274,7 +279,13 @@ def _predict(
     volumes = [read_volume(path) for path in job.images]
     loaded = time.perf_counter() - began
     bar.progress("load", 1.0)
-    prediction = predictor.predict(volumes, bar.progress, decode=arguments.decode, exhaustive=arguments.exhaustive)
+    prediction = predictor.predict(
+        volumes,
+        bar.progress,
+        decode=arguments.decode,
+        one_piece=() if arguments.all_pieces else None,
+        exhaustive=arguments.exhaustive,
+    )
     began = time.perf_counter()
     outputs = {"labels": prediction.labels, "superclass": prediction.superclass}
     if arguments.confidence:

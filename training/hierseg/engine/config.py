@@ -174,6 +174,7 @@ _CHOICES = {
     "freeze": ("none", "trunk", "norm", "others", "auto"),
     "cache": ("memory", "disk", "none"),
     "validation.thresholds": ("auto", "always", "never"),
+    "validation.one_piece": ("auto", "never"),
     "mix.mode": ("full", "mixup", "pseudo", "off"),
     "amp": ("auto", True, False),
 }

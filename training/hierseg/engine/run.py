@@ -19,6 +19,7 @@ from hierseg.engine.checkpoints import load_checkpoint, save_checkpoint
 from hierseg.engine.config import TrainConfig
 from hierseg.engine.hidden import notice_hidden
 from hierseg.engine.holding import Split, fill_caches, split
+from hierseg.engine.one_piece import choose_one_piece
 from hierseg.engine.optimization import AveragedWeights, build_optimizer
 from hierseg.engine.preparing import (
     check_same,
@@ -344,7 +345,12 @@ class Run:
             self.baseline,
             self.parts.held,
         )
-        content = {**self.bundle_config, "thresholds": found, "coarse_pass": self._coarse_pass(model)}
+        content = {
+            **self.bundle_config,
+            "thresholds": found,
+            "one_piece": self._choose_one_piece(model),
+            "coarse_pass": self._coarse_pass(model),
+        }
         return publish(self.folder.bundle, self.dataset, model.state_dict(), content, story, name=self.name)
 
     def _coarse_pass(self, model: HierarchicalSegmenter) -> dict[str, Any] | None:
@@ -370,6 +376,20 @@ class Run:
             "what reaches none of them is out of distribution and stays unlabelled."
         )
         self.folder.event("thresholds", rate=rate, thresholds=found)
+        return found
+
+    def _choose_one_piece(self, model: HierarchicalSegmenter) -> list[str]:
+        """The nodes that are one piece, where the configuration wants to know and whole cases are held out."""
+        if self.config.validation.one_piece == "never" or self.validation is None or self.parts.held == "slices":
+            return []
+        self.folder.update(stage="looking for structures in one piece")
+        found = choose_one_piece(model, self.validation, self.bundle_config)
+        if found:
+            self.notes.append(
+                f"Each of these is one piece ({', '.join(found)}): what is predicted apart from the largest goes to what surrounds it. "
+                "The table's scores are without that."
+            )
+        self.folder.event("one_piece", nodes=found)
         return found
 
     def _notice_hidden(self, model: HierarchicalSegmenter) -> None:

@@ -154,6 +154,8 @@ class Validation:
         thresholds: ``always`` or ``never`` choose for each node the probability below which it is not accepted;
             ``auto`` does for label trees without a background.
         true_positive_rate: share of a node's validation voxels that its threshold lets pass.
+        one_piece: ``auto`` finds the nodes that are one piece on the validation cases: what the model predicts apart from the
+            largest piece goes to what surrounds it; ``never`` leaves every piece.
     """
 
     fraction: float = 0.2
@@ -162,3 +164,4 @@ class Validation:
     slices: float = 0.0
     thresholds: str = "auto"
     true_positive_rate: float = 0.95
+    one_piece: str = "never"

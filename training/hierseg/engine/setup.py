@@ -130,6 +130,7 @@ def bundle_config(
         "patch_size": list(config.patch_size),
         "overlap": config.overlap,
         "thresholds": {},
+        "one_piece": [],
         "spatial_dims": config.spatial_dims,
         "modality": str(start.config.get("modality", "")) if start is not None else "",
     }

@@ -15,10 +15,11 @@ from torch import nn
 from hierseg.data.preprocess import Prepared, Preprocessor
 from hierseg.errors import ConfigError, ImageError, ResourceError, is_out_of_memory
 from hierseg.imageheader import Header
-from hierseg.imageio import Volume
+from hierseg.imageio import Volume, spacing_of
 from hierseg.inference.backends import Backends
 from hierseg.inference.estimate import estimate
 from hierseg.inference.ladder import Rung, ladder
+from hierseg.inference.one_piece import join_pieces
 from hierseg.inference.restore import Restored, Restorer
 from hierseg.inference.sliding import Progress, slabs
 from hierseg.inference.tiles import default_batch
@@ -110,6 +111,7 @@ class _Options:
 
     decode: str
     thresholds: Mapping[str, float] | None
+    one_piece: Sequence[str]
     exhaustive: bool
     cancelled: Callable[[], bool] | None
 
@@ -166,6 +168,7 @@ class Predictor:
         *,
         decode: str = "hierarchical",
         thresholds: Mapping[str, float] | None = None,
+        one_piece: Sequence[str] | None = None,
         exhaustive: bool = False,
     ) -> Prediction:
         """Predict one case.
@@ -176,6 +179,7 @@ class Predictor:
             cancelled: asked often; True ends the work.
             decode: ``hierarchical`` or ``leaf``.
             thresholds: by node; the bundle's own if None.
+            one_piece: nodes of which the largest piece alone is left (:mod:`hierseg.inference.one_piece`); the bundle's own if None.
             exhaustive: compute every tile and branch, also those that a coarse pass finds to be without structures.
 
         Raises:
@@ -187,7 +191,8 @@ class Predictor:
         self._refuse_what_cannot_fit(volumes)
         stages = dict.fromkeys(("preprocess", "network", "decode", "restore"), 0.0)
         limits = self.config.get("thresholds") if thresholds is None else thresholds
-        options = _Options(decode, limits, exhaustive, cancelled)
+        pieces = self.config.get("one_piece", ()) if one_piece is None else one_piece
+        options = _Options(decode, limits, pieces, exhaustive, cancelled)
         work: dict[str, Any] = {}
         results: list[Restored] = []
         notes: list[str] = []
@@ -264,7 +269,26 @@ class Predictor:
             progress("restore", 1.0)
         for stage, seconds in result.seconds.items():
             stages[stage] += seconds
+        began = time.perf_counter()
+        said += self._in_one_piece(result, prepared, options)
+        stages["decode"] += time.perf_counter() - began
         return result, (*prepared.notes, *said)
+
+    def _in_one_piece(self, result: Restored, prepared: Prepared, options: _Options) -> list[str]:
+        """Leave one piece of each node that is one, and say what changed."""
+        if not options.one_piece:
+            return []
+        spacing = spacing_of(prepared.source.affine)
+        changed = join_pieces(result.labels, self.tree, options.one_piece, spacing, result.superclass)
+        count = int(changed.sum())
+        if count == 0:
+            return []
+        # Another leaf than the most probable one: its probability is not known any more, but what is left for it is.
+        result.confidence[changed] = np.minimum(result.confidence[changed], 1.0 - result.confidence[changed])
+        millilitres = count * float(np.prod(spacing)) / 1000.0
+        return [
+            f"{millilitres:.3g} ml apart from the largest piece of {', '.join(options.one_piece)} took the label of what surrounds it."
+        ]
 
     def _prepared(self, volumes: Sequence[Volume]) -> Prepared:
         try:

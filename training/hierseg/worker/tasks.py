@@ -332,9 +332,9 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         WorkerError: there is no such option.
     """
-    unknown = set(options) - {"decode", "thresholds", "exhaustive"}
+    unknown = set(options) - {"decode", "thresholds", "one_piece", "exhaustive"}
     if unknown:
         raise WorkerError(
-            f"there is no option {', '.join(sorted(unknown))}; there are decode, thresholds and exhaustive."
+            f"there is no option {', '.join(sorted(unknown))}; there are decode, thresholds, one_piece and exhaustive."
         )
     return dict(options)
