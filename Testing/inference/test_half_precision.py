@@ -9,6 +9,7 @@ import torch
 from hierseg.data.preprocess import Geometry
 from hierseg.imageio import Volume
 from hierseg.inference import Predictor, Probabilities, restore, window
+from hierseg.inference.forward import Ready
 from hierseg.inference.tiles import plan_tiles
 from hierseg.inference.window import Window, gaussian, sums_dtype
 from hierseg.networks import HierarchicalSegmenter
@@ -64,7 +65,7 @@ def both() -> tuple[Probabilities, Probabilities]:
         leaf = 3 * torch.randn(1, len(tree.leaves), 16, 16, 16, generator=generator)
         top = torch.randn(1, len(tree.top_level), 16, 16, 16, generator=generator)
         for sums in windows:
-            sums.add([place], top, leaf, gaussian((16, 16, 16)))
+            sums.add([place], Ready(top, leaf), gaussian((16, 16, 16)))
     full, half = (sums.complete(40, SIZE) for sums in windows)
     assert full is not None
     assert half is not None

@@ -28,6 +28,7 @@ from hierseg.atomic import write_text
 from hierseg.errors import ConfigError
 from hierseg.inference import openvino_forward
 from hierseg.inference.forward import Forward, TorchForward
+from hierseg.inference.joining import pieces
 from hierseg.labeltree import LabelTree
 from hierseg.resources import home
 
@@ -147,7 +148,7 @@ class Backends:
         tiles = torch.zeros(*shape, *[1] * (3 - self._dims), device=device)
         try:
             run = self._built(name, device)
-            return _median(lambda: run(tiles, run.everything), device)
+            return _median(lambda: _run(run, tiles), device)
         except (ImportError, RuntimeError, OSError) as error:
             if name in _QUICK or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -194,6 +195,14 @@ def _smaller(shape: Sequence[int], divisor: int) -> tuple[list[int], float]:
     """A tile of half the edges, and its share of the work: all runs together take about as long as one tile."""
     small = [*shape[:2], *(max(divisor, edge // 2 // divisor * divisor) for edge in shape[2:])]
     return small, math.prod(small) / math.prod(shape)
+
+
+def _run(run: Forward, tiles: torch.Tensor) -> None:
+    """All logits of tiles, made as they will be."""
+    logits = run(tiles, run.everything)
+    for index in range(len(tiles)):
+        for piece in pieces(tiles.shape[2:], logits.classes, tiles.device):
+            logits.piece(index, piece)
 
 
 def _median(run: Callable[[], Any], device: torch.device) -> float:

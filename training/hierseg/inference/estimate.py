@@ -22,10 +22,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hierseg.data.preprocess import Preprocessor
 from hierseg.errors import ResourceError
 from hierseg.imageheader import Header, read_header
+from hierseg.inference.forward import TorchForward
 from hierseg.inference.ladder import ladder
 from hierseg.inference.restore import EDGE
 from hierseg.inference.tiles import default_batch
 from hierseg.inference.window import sums_dtype
+from hierseg.labeltree import LabelTree
 from hierseg.memory import free_memory
 
 if TYPE_CHECKING:
@@ -155,7 +157,9 @@ def estimate(predictor: Predictor, headers: Sequence[Header], *, run: bool = Tru
         least_slab=min(slabs),
         network=0
         if not run
-        else round(_SCRATCH * batch * math.prod(patch) * bytes_per_voxel(predictor.model, inputs, spatial_dims)),
+        else round(
+            _SCRATCH * batch * math.prod(patch) * bytes_per_voxel(predictor.model, predictor.tree, inputs, spatial_dims)
+        ),
         free=free_memory(),
         device_free=torch.cuda.mem_get_info(device)[0] if cuda else None,
     )
@@ -202,7 +206,7 @@ def _slab(predictor: Predictor, patch: Sequence[int], shape: Sequence[int]) -> i
 _measured: weakref.WeakKeyDictionary[nn.Module, dict[int, float]] = weakref.WeakKeyDictionary()
 
 
-def bytes_per_voxel(model: nn.Module, channels: int, spatial_dims: int) -> float:
+def bytes_per_voxel(model: nn.Module, tree: LabelTree, channels: int, spatial_dims: int) -> float:
     """Bytes of arrays that live at the same time while a network computes a tile, for each voxel of the tile."""
     known = _measured.setdefault(model, {})
     if channels not in known:
@@ -210,12 +214,16 @@ def bytes_per_voxel(model: nn.Module, channels: int, spatial_dims: int) -> float
         edge = max(1, 32 // divisor) * divisor
         parameter = next(model.parameters(), torch.empty(0))
         training = model.training
+        tiles = torch.zeros(
+            (1, channels, *[edge] * spatial_dims, *[1] * (3 - spatial_dims)),
+            device=parameter.device,
+            dtype=parameter.dtype,
+        )
+        forward = TorchForward(model, tree, spatial_dims, parameter.device)
         with _Living() as living, torch.inference_mode():
             model.eval()
             try:
-                model(
-                    torch.zeros((1, channels, *[edge] * spatial_dims), device=parameter.device, dtype=parameter.dtype)
-                )
+                forward(tiles, forward.everything)
             finally:
                 model.train(training)
         known[channels] = living.peak / edge**spatial_dims

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from hierseg.inference.forward import everything, has_branches, inference, logits
+from hierseg.inference.forward import Ready, everything, has_branches, inference, logits
 from hierseg.labeltree import LabelTree
 
 
@@ -47,9 +47,7 @@ class OpenVinoForward:
         self._graphs: dict[tuple[int, ...] | None, Any] = {}
         self._graph(self.everything)
 
-    def __call__(
-        self, tiles: torch.Tensor, present: tuple[int, ...] | None = None
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+    def __call__(self, tiles: torch.Tensor, present: tuple[int, ...] | None = None) -> Ready:
         """As :class:`~hierseg.inference.forward.Forward`."""
         import openvino
 
@@ -62,7 +60,7 @@ class OpenVinoForward:
         # Of a network without superclass logits there is one output, the leaves'.
         found = [torch.from_numpy(output.data) for output in graph.output_tensors]
         *top, leaf = [part[..., None] for part in found] if self._flat else found
-        return top[0] if top else None, leaf
+        return Ready(top[0] if top else None, leaf)
 
     def _graph(self, present: tuple[int, ...] | None) -> Any:
         """What makes logits of these top-level nodes, from the trunk's features or from the image."""

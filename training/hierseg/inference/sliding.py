@@ -213,12 +213,13 @@ class _Work:
         with _evaluation(self.model):
             inputs = torch.stack([image[(slice(None), *tile.place)] for tile in tiles]).to(self.device)
             began = time.perf_counter()
-            top, leaf = self.forward(inputs, present)
-        if self.device.type == "cpu":
-            self.report["forward_s"] = self.report.get("forward_s", 0.0) + time.perf_counter() - began
+            logits = self.forward(inputs, present)
+            seconds = time.perf_counter() - began
         columns = None if present is None else leaf_columns(self.tree, present)
-        top, leaf = None if top is None else top.to(self.stitch), leaf.to(self.stitch)
-        window.add([tile.place for tile in tiles], top, leaf, weight, present, columns)
+        logits = logits.to(self.stitch)
+        window.add([tile.place for tile in tiles], logits, weight, present, columns)
+        if self.device.type == "cpu":
+            self.report["forward_s"] = self.report.get("forward_s", 0.0) + seconds + logits.seconds
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from hierseg.errors import ResourceError
-from hierseg.inference.forward import top_membership
+from hierseg.inference.forward import TileLogits, top_membership
 from hierseg.inference.joining import add_weighted, channels_of, pieces, softmax
 from hierseg.inference.tiles import Place, Plan
 from hierseg.labeltree import LabelTree
@@ -76,21 +76,20 @@ class Window:
     def add(
         self,
         places: Sequence[Place],
-        top: torch.Tensor | None,
-        leaf: torch.Tensor,
+        logits: TileLogits,
         weight: torch.Tensor,
         rows: Sequence[int] | None = None,
         columns: Sequence[int] | None = None,
     ) -> None:
-        """Add tiles' probabilities, made of their logits ``(B, channels, X, Y, Z)``.
+        """Add tiles' probabilities.
 
         Args:
             places: of the tiles.
-            top: of all top-level nodes, or of ``rows``; None: their probabilities are the sums of their leaves'.
-            leaf: of all leaves, or of ``columns``.
+            logits: of the tiles; of all top-level nodes and leaves, or of ``rows`` and ``columns``.  Where there are none of
+                top-level nodes, their probabilities are the sums of their leaves'.
             weight: of a tile's voxels, ``(X, Y, Z)``.
             rows: the top-level nodes that can be present; None for all.
-            columns: the leaves below them, in the order of ``leaf``.
+            columns: the leaves below them, in the order of the logits.
         """
         superclasses = channels_of(rows, len(self.superclass), weight.device)
         leaves = channels_of(columns, len(self.leaf), weight.device)
@@ -99,11 +98,12 @@ class Window:
             along = place[self.axis]
             here[self.axis] = slice(along.start - self.base + 1, along.stop - self.base + 1)
             top_sums, leaf_sums = (part[(slice(None), *here)] for part in (self.superclass, self.leaf))
-            for piece in pieces(weight.shape, leaf.shape[1], weight.device):
+            for piece in pieces(weight.shape, logits.classes, weight.device):
                 at, share = (slice(None), *piece), weight[piece]
-                found = softmax(leaf[index][at])
+                top, leaf = logits.piece(index, piece)
+                found = softmax(leaf)
                 add_weighted(leaf_sums[at], found, share, leaves)
-                above = self._summed(found) if top is None else softmax(top[index][at])
+                above = self._summed(found) if top is None else softmax(top)
                 add_weighted(top_sums[at], above, share, superclasses)
             self.total[tuple(here)] += weight
 

@@ -8,11 +8,12 @@ head, so that the subclass loss also teaches the superclass head.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from monai.networks.layers.factories import Conv, Norm
 from torch import nn
+from torch.nn import functional
 
 from hierseg.labeltree import LabelTree
 
@@ -43,6 +44,36 @@ class RegionsOutput(NamedTuple):
     node_logits: torch.Tensor
 
 
+class Part(NamedTuple):
+    """Logits one step before they are made: at every voxel they are ``weight @ hidden + bias``.
+
+    What comes before looks at a voxel's surroundings and has to see a whole tile.  This last step needs one voxel, and where
+    a tree has many leaves its result is what takes the most memory: whoever predicts may take it in pieces.
+
+    Attributes:
+        hidden: ``(B, C, *spatial)``.
+        weight: ``(rows, C)``: superclass logits first, then leaf logits; None: ``hidden`` are these rows already.
+        bias: ``(rows,)``.
+        tops: how many of the first rows are superclass logits.
+        leaves: how many of the last rows are leaf logits; a top-level leaf's one row is both.
+    """
+
+    hidden: torch.Tensor
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+    tops: int
+    leaves: int
+
+
+def part_of(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, tops: int, leaves: int) -> Part:
+    """A :class:`Part`; where there are fewer rows than hidden channels these are given up, and the rows kept."""
+    if len(weight) >= hidden.shape[1]:
+        return Part(hidden, weight, bias, tops, leaves)
+    spatial = hidden.ndim - 2
+    convolve = functional.conv2d if spatial == 2 else functional.conv3d
+    return Part(convolve(hidden, weight.view(*weight.shape, *[1] * spatial), bias), None, None, tops, leaves)
+
+
 def branch(channels: int, spatial_dims: int) -> nn.Sequential:
     """Norm, ReLU, 3×3 convolution, ReLU: what replaces the trunk's last norm and activation."""
     return nn.Sequential(
@@ -71,6 +102,12 @@ class SharedHeads(nn.Module):
         superclass = self.superclass(hidden)
         seen = torch.cat([hidden, superclass], dim=1) if self.prior_concatenation else hidden
         return HierarchicalOutput(superclass, self.leaf(seen))
+
+    def parts(self, features: torch.Tensor) -> list[Part]:
+        """What :meth:`forward` makes its logits of."""
+        weight, bias = _joined(self.superclass, self.leaf, prior_concatenation=self.prior_concatenation)
+        tops = self.superclass.out_channels
+        return [part_of(self.branch(features), weight, bias, tops, len(bias) - tops)]
 
 
 class SeparateHeads(nn.Module):
@@ -125,3 +162,31 @@ class SeparateHeads(nn.Module):
         if present is None and not self._in_order:
             leaf_logits = leaf_logits.index_select(1, self.channel_order)
         return HierarchicalOutput(torch.cat(superclass, dim=1), leaf_logits)
+
+    def parts(self, features: torch.Tensor, present: Sequence[int] | None = None) -> list[Part]:
+        """What :meth:`forward` makes its logits of; leaves one node's after the other's, whatever ``present`` is."""
+        found = []
+        for row in range(len(self.branches)) if present is None else present:
+            superclass_head, leaf_head = cast("nn.Conv3d", self.superclass[row]), self.leaf[row]
+            hidden = self.branches[row](features)
+            if isinstance(leaf_head, nn.Identity):
+                assert superclass_head.bias is not None  # made with one
+                found.append(part_of(hidden, superclass_head.weight.flatten(1), superclass_head.bias, 1, 1))
+            else:
+                weight, bias = _joined(superclass_head, leaf_head, prior_concatenation=self.prior_concatenation)
+                found.append(part_of(hidden, weight, bias, 1, len(bias) - 1))
+        return found
+
+
+def _joined(superclass: Any, leaf: Any, *, prior_concatenation: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of both heads' 1×1 convolutions, one below the other, as functions of the hidden channels alone.
+
+    With prior concatenation the leaf head also sees the superclass logits; these are affine functions of the hidden
+    channels, too: W (h, V h + v) + w = (W_h + W_s V) h + W_s v + w.
+    """
+    above, offset = superclass.weight.flatten(1), superclass.bias
+    weight, bias = leaf.weight.flatten(1), leaf.bias
+    if prior_concatenation:
+        own, seen = weight.split([above.shape[1], len(above)], dim=1)
+        weight, bias = own + seen @ above, bias + seen @ offset
+    return torch.cat([above, weight]), torch.cat([offset, bias])

@@ -11,7 +11,7 @@ from torch import nn
 from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
 from hierseg.networks.arguments import check_arguments
-from hierseg.networks.heads import HierarchicalOutput, SeparateHeads, SharedHeads
+from hierseg.networks.heads import HierarchicalOutput, Part, SeparateHeads, SharedHeads
 from hierseg.networks.onednn import use_onednn
 from hierseg.networks.single_heads import SINGLE_HEADS
 from hierseg.networks.trunks import build_trunk
@@ -83,6 +83,12 @@ class HierarchicalSegmenter(nn.Module):
         features = self.trunk(x)
         output: HierarchicalOutput = self.heads(features) if present is None else self.heads(features, present)
         return output
+
+    def parts(self, x: torch.Tensor, present: Sequence[int] | None = None) -> list[Part]:
+        """What :meth:`forward` makes its logits of, for heads that say so (:class:`Part`); others raise AttributeError."""
+        features = self.trunk(x)
+        found: list[Part] = self.heads.parts(features) if present is None else self.heads.parts(features, present)  # type: ignore[operator]
+        return found
 
 
 def build_network(tree: LabelTree, config: Mapping[str, Any]) -> HierarchicalSegmenter:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hierseg.labeltree import LabelTree
-from hierseg.networks.heads import HierarchicalOutput, RegionsOutput
+from hierseg.networks.heads import HierarchicalOutput, Part, RegionsOutput, part_of
 
 
 class SingleHead(nn.Module):
@@ -45,6 +45,11 @@ class LeafHead(SingleHead):
         # The softmax of these sums is exactly the sum of the leaves' softmax.
         top = torch.cat([_log_sum(leaf[:, group]) for group in self._groups], dim=1)
         return HierarchicalOutput(top, leaf)
+
+    def parts(self, features: torch.Tensor) -> list[Part]:
+        """What :meth:`forward` makes the leaf logits of; there is no superclass logit that says more than they do."""
+        bias = self.score.bias
+        return [part_of(self.activation(features), self.score.weight.flatten(1), bias, 0, len(bias))]
 
 
 class PathSoftmaxHead(SingleHead):
