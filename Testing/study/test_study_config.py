@@ -13,7 +13,7 @@ import yaml
 from hierseg import resources
 from hierseg.cli import main
 from hierseg.errors import ConfigError
-from hierseg.study.config import ALL, read_study, slug
+from hierseg.study.config import ALL, HoldOutEach, read_study, slug
 
 GOOD: dict[str, Any] = {
     "name": "small",
@@ -46,6 +46,16 @@ def test_a_study_is_read(tmp_path: Path) -> None:
     losses = study.row("ESS").settings["losses"]
     assert (losses["marginal"], losses["superclass"], losses["partial"]) == (0.5, 0.5, 1.0)
     assert slug("U-Net(n)") == "U-Net-n"
+
+
+def test_which_classes_are_hidden_from_which_rows(tmp_path: Path) -> None:
+    assert read_study(write(tmp_path, GOOD)).hold_out_each is None
+    study = read_study(write(tmp_path, {**GOOD, "hold_out_each": {}}))
+    assert study.hold_out_each == HoldOutEach("leaf", ("U-Net(n)", "U-Net(N)", "ESS"), (0,))
+    given = {"kind": "top", "rows": ["ESS"], "seeds": [4, 5]}
+    assert read_study(write(tmp_path, {**GOOD, "hold_out_each": given})).hold_out_each == HoldOutEach(
+        "top", ("ESS",), (4, 5)
+    )
 
 
 def broken(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -86,6 +96,15 @@ BAD = {
     "a hash of nothing": (lambda c: c["data"].update(sha256={"all": 64 * "a"}), "unknown part 'all'"),
     "a metric that is not there": (lambda c: c.update(metrics=["accuracy"]), "'metrics' names 'accuracy'"),
     "the same seed twice": (lambda c: c.update(seeds=[1, 1]), "each seed once"),
+    "a kind of class that is not there": (lambda c: c.update(hold_out_each={"kind": "root"}), "choose leaf or top"),
+    "a hidden class of a row that is none": (
+        lambda c: c.update(hold_out_each={"rows": ["EES"]}),
+        "'EES', which is no row",
+    ),
+    "classes that are hidden already": (
+        lambda c: c.update(base={**c["base"], "hold_out": ["left ventricle"]}, hold_out_each={"kind": "leaf"}),
+        "hides classes already",
+    ),
     "text for a number": (lambda c: c["data"].update(cases="many"), "'data.cases' is 'many'"),
 }
 

@@ -13,6 +13,7 @@ import yaml
 
 from hierseg.evaluation.statistics import paired_test
 from hierseg.study.config import Study, read_study
+from hierseg.study.held_out import held_out, over_classes
 from hierseg.study.page import to_page
 from hierseg.study.results import Failure, RowResult, compare_rows, gap_closed, summarized
 from hierseg.study.tables import to_csv, to_markdown
@@ -191,3 +192,39 @@ def test_what_is_unknown_is_counted_by_case(study: Study) -> None:
     assert found.by_case["unknown_accepted"] == {"a": 0.2}
     study = dataclasses.replace(study, metrics=metrics)
     assert "mean unknown that passes %" in to_markdown(study, [found], [])
+
+
+def noticed(auroc: float | None, passes: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    leaf = {"out_of_distribution": {"together": {"auroc": auroc, "fpr95": None if auroc is None else 1 - auroc}}}
+    mean = None if passes is None else {"mean": passes}
+    return leaf, {"out_of_distribution": {"known_accepted": {"mean": 0.9}, "unknown_accepted": mean}}
+
+
+def test_hidden_classes_are_means_over_seeds_then_classes(study: Study) -> None:
+    found = result(study, "ESS", 2, content({"a": (0.8, 0.6)}), content({"a": (0.6, 0.4)}))
+    found.held_out = [
+        held_out("left", [noticed(0.6, 0.5), noticed(0.8, 0.7)]),
+        held_out("right", [noticed(0.9, None), noticed(None, None)]),
+        held_out("nowhere", [noticed(None, None), noticed(None, None)]),
+    ]
+    left = found.held_out[0]
+    assert (left.auroc, left.fpr95, left.unknown_accepted) == (
+        pytest.approx(0.7),
+        pytest.approx(0.3),
+        pytest.approx(0.6),
+    )
+    assert over_classes(found.held_out, "auroc") == (pytest.approx(0.8), pytest.approx(np.std([0.7, 0.9], ddof=1)))
+    assert over_classes(found.held_out, "unknown_accepted") == (pytest.approx(0.6), None)
+    text = to_markdown(study, [found], [])
+    assert "## Held-out classes" in text
+    assert "| ESS | 2 | 2 | 80.0 ± 14.1 | 20.0 ± 14.1 | 90.0 ± 0.0 | 60.0 | left (70.0) |" in text
+    assert "Held-out classes" in to_page(study, [found], [])
+    assert found.complete
+    found.missing = ["middle"]
+    assert not found.complete
+    assert "| 2 of 4 |" in to_markdown(study, [found], [])
+
+
+def test_without_hidden_classes_there_is_no_such_table(study: Study) -> None:
+    found = result(study, "ESS", 2, content({"a": (0.8, 0.6)}), content({"a": (0.6, 0.4)}))
+    assert "Held-out classes" not in to_markdown(study, [found], [])

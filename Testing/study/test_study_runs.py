@@ -305,6 +305,46 @@ def test_what_a_training_refuses_is_told(tmp_path: Path, capsys: pytest.CaptureF
     assert told in capsys.readouterr().err
 
 
+def test_each_class_is_hidden_in_turn(tmp_path: Path) -> None:
+    """The whole way: trainings that do not see a class, its voxels as the unknown ones, and a table."""
+    folder = tmp_path / "blobs"
+    dataset = Dataset.create(folder, "blobs", ["MRI"], TREE)
+    for number, split in enumerate(["training", "training", "validation", "validation"]):
+        image, label = blob(number, 16)
+        save(dataset, f"case{number}", image, label, split=split)
+    study = write(
+        tmp_path,
+        data={"folder": str(folder)},
+        base={"iterations": 2, "patch_size": [32, 16, 16], "width": 4, "validation": {"interval": 0}},
+        rows=[{"name": "ours", "method": "unet", "fine": "all"}],
+        lower=None,
+        upper=None,
+        hold_out_each={"kind": "leaf"},
+    )
+    out = tmp_path / "out"
+    assert main(words(study, out)) == 0
+    runs = sorted(place.name for place in (out / "runs").iterdir())
+    assert runs == [f"ours_fineall_seed0{without}" for without in ("", "_without-core", "_without-edema")]
+    hidden = out / "runs" / "ours_fineall_seed0_without-core"
+    assert yaml.safe_load((hidden / "config.yaml").read_text(encoding="utf-8"))["hold_out"] == ["core"]
+    scores = json.loads((hidden / "scores_validation" / "scores.json").read_text(encoding="utf-8"))
+    voxels = {number: blob(number, 16)[1] for number in (2, 3)}
+    core = TREE.node("core").value
+    for number, label in voxels.items():
+        case = scores["out_of_distribution"]["cases"][f"case{number}"]
+        assert (case["unknown"], case["known"]) == ((label == core).sum(), (label != core).sum())
+        # What was hidden is scored as if it were not labelled.
+        assert scores["cases"][f"case{number}"]["nodes"]["core"]["dice"] is None
+    content = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in content["rows"][0]["held_out"]] == ["core", "edema"]
+    assert all(0 <= one["auroc"] <= 1 for one in content["rows"][0]["held_out"])
+    assert content["complete"]
+    assert "## Held-out classes" in (out / "study.md").read_text(encoding="utf-8")
+    before = {run: (out / "runs" / run / "status.json").stat().st_mtime_ns for run in runs}
+    assert main(words(study, out)) == 0
+    assert before == {run: (out / "runs" / run / "status.json").stat().st_mtime_ns for run in runs}
+
+
 def job(folder: Path, code: str) -> Job:
     return Job(folder, {"code": code})
 

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from hierseg.engine.settings import METHODS
+from hierseg.engine.settings import HOLD_OUT_KINDS, METHODS
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--hold-out-each",
-        choices=("leaf", "top"),
+        choices=HOLD_OUT_KINDS,
         help="train once for each leaf, or top-level node, hidden from the training, and tell how well each is noticed",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")

@@ -14,8 +14,6 @@ from hierseg.engine.trainer import Progress, train
 from hierseg.errors import ConfigError
 from hierseg.labeltree import LabelTree
 
-KINDS = ("leaf", "top")
-
 
 def hold_out_each(
     dataset: Dataset,

@@ -17,6 +17,10 @@ METHOD_HEADS = {"unet": "leaf", "nl": "leaf", "regions": "regions", "salt": "pat
 """The output layers that a method has by itself; ``two_heads`` for the others."""
 
 
+HOLD_OUT_KINDS = ("leaf", "top")
+"""Which classes are hidden in turn: each leaf, or each top-level node with all that is below it."""
+
+
 @dataclass(frozen=True)
 class Losses:
     """Weights of the loss terms; 0 switches a term off.  Any method takes any of them, where nothing else is said.

@@ -61,7 +61,7 @@ def _do(job: Mapping[str, Any]) -> None:
     with _timed(folder, f"scoring {score['split']}"):
         dataset = Dataset.open(score["dataset"])
         cases = [dataset.case(case) for case in score["cases"]]
-        score_run(folder / "bundle", dataset, cases, place, score["sha256"], job["device"])
+        score_run(folder / "bundle", dataset, cases, place, score["sha256"], job["device"], score["hidden"])
 
 
 @contextlib.contextmanager

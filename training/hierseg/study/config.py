@@ -14,7 +14,7 @@ import yaml
 
 from hierseg import resources
 from hierseg.engine.config import TrainConfig, nested
-from hierseg.engine.settings import METHODS
+from hierseg.engine.settings import HOLD_OUT_KINDS, METHODS
 from hierseg.errors import ConfigError, ResourceError
 
 T = TypeVar("T")
@@ -30,12 +30,15 @@ METRICS = (
 """What a table may show; the last four are of trees without a background alone."""
 
 _KEYS = {
-    "": ("name", "title", "data", "base", "seeds", "rows", "upper", "lower", "default", "metrics", "tuning"),
+    "": (
+        "name", "title", "data", "base", "seeds", "rows", "upper", "lower", "default", "metrics", "tuning", "hold_out_each",
+    ),
     "data": (
         "kind", "folder", "cases", "validation", "test", "size", "difficulty", "seed", "validation_seed", "test_seed", "sha256",
     ),
     "rows": ("name", "method", "fine", "settings", "only_fine", "labels"),
     "tuning": ("grid", "seed", "chosen"),
+    "hold_out_each": ("kind", "rows", "seeds"),
 }  # fmt: skip
 
 
@@ -108,6 +111,21 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class HoldOutEach:
+    """Rows that are also trained with each class hidden in turn.
+
+    Attributes:
+        kind: ``leaf`` or ``top``: each leaf, or each top-level node with all that is below it.
+        rows: their names.
+        seeds: of these trainings.
+    """
+
+    kind: str
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study file says.
 
@@ -116,6 +134,7 @@ class Study:
         default: the rows that the others are tested against, the first one with the same kind of labels; empty: no tests.
         metrics: columns of the table, of :data:`METRICS`.
         tuning: what was tuned; None: nothing.
+        hold_out_each: which rows are trained with hidden classes as well; None: none.
         path, sha256: of the file.
     """
 
@@ -129,6 +148,7 @@ class Study:
     default: tuple[str, ...]
     metrics: tuple[str, ...]
     tuning: Tuning | None
+    hold_out_each: HoldOutEach | None
     path: Path
     sha256: str
 
@@ -204,10 +224,11 @@ def _study(content: Any, path: Path, sha256: str) -> Study:
             raise ConfigError(f"'metrics' names {metric!r}; choose from {', '.join(METRICS)}.")
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"'seeds' is {list(seeds)}; give each seed once.")
+    hidden = _hold_out_each(top["hold_out_each"], rows, seeds) if top.get("hold_out_each") is not None else None
     study_name = _value(top["name"], str, "'name'")
     return Study(
         study_name, _optional(top, "title", str, "'title'") or study_name, _data(top["data"]), seeds, rows,
-        lower, upper, tuple(default), metrics, tuning, path, sha256,
+        lower, upper, tuple(default), metrics, tuning, hidden, path, sha256,
     )  # fmt: skip
 
 
@@ -273,6 +294,22 @@ def _tuning(content: Any, seeds: Sequence[int]) -> Tuning:
                     "what was chosen."
                 )
     return Tuning(grid, seed, chosen)
+
+
+def _hold_out_each(content: Any, rows: Sequence[RowSpec], seeds: Sequence[int]) -> HoldOutEach:
+    given = _keys(content, "hold_out_each", "'hold_out_each'")
+    kind = given.get("kind", HOLD_OUT_KINDS[0])
+    if kind not in HOLD_OUT_KINDS:
+        raise ConfigError(f"'hold_out_each.kind' is {kind!r}; choose {' or '.join(HOLD_OUT_KINDS)}.")
+    known = {row.name: row for row in rows}
+    names = _list(given.get("rows", list(known)), "'hold_out_each.rows'")
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"'hold_out_each.rows' has {name!r}, which is no row; name one of {', '.join(known)}.")
+        if known[name].settings["hold_out"]:
+            raise ConfigError(f"row '{name}' hides classes already ('hold_out'); leave it out of 'hold_out_each.rows'.")
+    own = _list(given.get("seeds", list(seeds[:1])), "'hold_out_each.seeds'")
+    return HoldOutEach(kind, tuple(names), tuple(_value(seed, int, "'hold_out_each.seeds'") for seed in own))
 
 
 def with_settings(settings: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from hierseg.evaluation.report import read_scores
 from hierseg.study.attempts import add_attempt, read_attempts
 from hierseg.study.config import RowSpec, Study
 from hierseg.study.data import StudyData, frozen, opened_parts
+from hierseg.study.held_out import held_out
 from hierseg.study.page import to_page
 from hierseg.study.results import Failure, RowResult, compare_rows, summarized
 from hierseg.study.runs import (
@@ -102,6 +103,14 @@ class _Work:
     def training_hashes(self) -> dict[str, str]:
         return {part: self.data.hash_of(part) for part in ("training", "validation")}
 
+    @property
+    def classes(self) -> list[str]:
+        """Those that are hidden in turn."""
+        from hierseg.engine.hold_out_each import class_names
+
+        wish = self.study.hold_out_each
+        return [] if wish is None else class_names(self.data.cases("training")[0].tree, wish.kind)
+
     def is_done(self, run: Run) -> bool:
         folder = self.folder(run)
         return is_trained(folder) and is_scored(folder, self.options.split, self.data.hash_of(self.options.split))
@@ -138,7 +147,7 @@ def _perform(study: Study, out: Path, options: Options, rows: tuple[RowSpec, ...
     data = StudyData(study.data, out, watch.say)
     data.open(*opened_parts(options.split))
     work = _Work(study, out, options, data)
-    runs = list(runs_of(study, rows))
+    runs = list(runs_of(study, rows, work.classes))
     for run in runs:
         _check(work, run)
     if options.split == "test":
@@ -205,6 +214,7 @@ def _job(work: _Work, run: Run) -> Job:
                 "dataset": str(dataset.folder),
                 "cases": [case.id for case in cases],
                 "sha256": work.data.hash_of(split),
+                "hidden": run.hidden,
             },
         },
     )
@@ -217,6 +227,8 @@ def write_results(work: _Work) -> dict[str, Any]:
     study, split = work.study, work.options.split
     metrics = tuple(dict.fromkeys(("dice", "hausdorff95", "tree_distance", *study.metrics)))
     results = [_result(work, row, fine, metrics) for row in study.rows for fine in row.fine]
+    for one in results:
+        _add_held_out(work, one)
     compare_rows(study, results)
     attempts = read_attempts(work.out)
     minutes = [one.minutes for one in results if one.minutes is not None]
@@ -241,6 +253,7 @@ def write_results(work: _Work) -> dict[str, Any]:
         "lower": study.lower,
         "upper": study.upper,
         "rows": [one.to_dict() for one in results],
+        "hold_out_each": None if study.hold_out_each is None else dataclasses.asdict(study.hold_out_each),
         "complete": all(one.complete for one in results),
         "failed": len(work.failures),
     }
@@ -273,3 +286,23 @@ def _result(work: _Work, row: RowSpec, fine: int | str, metrics: Sequence[str]) 
     return summarized(
         row, fine, work.study.seeds, scores, metrics, failed, statistics.median(minutes) if minutes else None
     )
+
+
+def _add_held_out(work: _Work, one: RowResult) -> None:
+    """What was seen of classes that were hidden from a row, as far as all seeds of a class are done."""
+    wish = work.study.hold_out_each
+    if wish is None or one.row.name not in wish.rows:
+        return
+    for name in work.classes:
+        contents = []
+        for seed in wish.seeds:
+            run = Run(one.row, one.fine, seed, name)
+            if work.is_done(run):
+                place = scores_folder(work.folder(run), work.options.split)
+                contents.append((read_scores(place), read_scores(place / CONSISTENT)))
+            elif run.name in work.failures:
+                one.failed = (*one.failed, work.failures[run.name])
+        if len(contents) == len(wish.seeds):
+            one.held_out.append(held_out(name, contents))
+        else:
+            one.missing.append(name)

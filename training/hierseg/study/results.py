@@ -11,6 +11,7 @@ import numpy as np
 from hierseg.evaluation.statistics import RESAMPLES, PairedTest, Summary, holm, paired_test, summarize
 from hierseg.study.collecting import ACCEPTED, Collected
 from hierseg.study.config import RowSpec, Study
+from hierseg.study.held_out import HeldOut
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class RowResult:
         consistent: mean leaf Dice of the level-by-level decoding.
         missed: leaves that were nowhere predicted though there, mean over seeds.
         minutes: that a run took, median.
+        held_out: what was seen of each class that was hidden from the row in turn.
+        missing: of these classes those that are not done.
     """
 
     row: RowSpec
@@ -71,11 +74,13 @@ class RowResult:
     minutes: float | None = None
     gap: Gap | None = None
     tests: dict[str, Tested] = field(default_factory=dict)
+    held_out: list[HeldOut] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        """Whether every seed is done."""
-        return set(self.seeds) == set(self.wanted)
+        """Whether every seed is done, and every class that is to be hidden."""
+        return set(self.seeds) == set(self.wanted) and not self.missing
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,28 +22,45 @@ _NOT_COMPARED = ("seed", "num_workers", "cache_folder")
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a row, a number of subjects with subclass labels, a seed."""
+    """One training: a row, a number of subjects with subclass labels, a seed, and perhaps a class that is hidden from it."""
 
     row: RowSpec
     fine: int | str
     seed: int
+    hidden: str | None = None
 
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{slug(self.row.name)}_fine{self.fine}_seed{self.seed}"
+        without = "" if self.hidden is None else f"_without-{slug(self.hidden)}"
+        return f"{slug(self.row.name)}_fine{self.fine}_seed{self.seed}{without}"
 
     def settings(self) -> dict[str, Any]:
         """As ``hierseg train`` takes them."""
-        return {**self.row.settings, "seed": self.seed}
+        hidden = {} if self.hidden is None else {"hold_out": [self.hidden]}
+        return {**self.row.settings, "seed": self.seed, **hidden}
 
 
-def runs_of(study: Study, rows: tuple[RowSpec, ...]) -> Iterator[Run]:
-    """All trainings, one seed after the other, so that a study that is stopped early has whole tables."""
+def runs_of(study: Study, rows: tuple[RowSpec, ...], classes: Sequence[str] = ()) -> Iterator[Run]:
+    """All trainings, one seed after the other, so that a study that is stopped early has whole tables.
+
+    Args:
+        study: what was asked for.
+        rows: those to work on.
+        classes: that are hidden in turn, where the study asks for it.
+    """
     for seed in study.seeds:
         for row in rows:
             for fine in row.fine:
                 yield Run(row, fine, seed)
+    if study.hold_out_each is None:
+        return
+    for seed in study.hold_out_each.seeds:
+        for row in rows:
+            if row.name in study.hold_out_each.rows:
+                for fine in row.fine:
+                    for hidden in classes:
+                        yield Run(row, fine, seed, hidden)
 
 
 def is_trained(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from hierseg.bundle import Bundle
 from hierseg.dataset import Case, Dataset
 from hierseg.errors import ImageError
 from hierseg.evaluation.case_scores import DEFAULT_TOLERANCE, CaseScores, score_case
-from hierseg.evaluation.out_of_distribution import UNLABELLED, Notice
+from hierseg.evaluation.out_of_distribution import UNLABELLED, Notice, unknown_voxels
 from hierseg.evaluation.report import Evaluation
 from hierseg.imageio import Volume, read_label, read_volume
 from hierseg.inference import Predictor
@@ -22,7 +22,15 @@ CONSISTENT = "consistent"
 """Folder of the scores of the level-by-level decisions, inside that of the others."""
 
 
-def score_run(bundle: Path, dataset: Dataset, cases: Sequence[Case], out: Path, sha256: str, device: str) -> None:
+def score_run(
+    bundle: Path,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    out: Path,
+    sha256: str,
+    device: str,
+    hidden: str | None = None,
+) -> None:
     """Predict every case, and write the scores as ``hierseg evaluate --out`` does.
 
     ``out`` gets those of the most probable leaf, ``out/consistent`` those of the decoding that users get (no surfaces), and at
@@ -35,6 +43,7 @@ def score_run(bundle: Path, dataset: Dataset, cases: Sequence[Case], out: Path, 
         out: made if missing.
         sha256: of the cases' data.
         device: where to predict.
+        hidden: a class that was hidden from the training: its voxels are the unknown ones, and scored as if unlabelled.
 
     Raises:
         ImageError: a label map lies on another grid than its image.
@@ -43,20 +52,25 @@ def score_run(bundle: Path, dataset: Dataset, cases: Sequence[Case], out: Path, 
     predictor = Predictor(Bundle.open(bundle), device=device, backend=CHANNELS_FIRST)
     found: dict[str, dict[str, CaseScores]] = {"leaf": {}, "hierarchical": {}}
     # Without a background what carries no label is in no class: is it noticed?
-    notices = {mode: None if dataset.tree.background else Notice([UNLABELLED]) for mode in found}
+    unknown_names = [UNLABELLED] if hidden is None else [hidden]
+    looks = hidden is not None or dataset.tree.background is None
+    notices = {mode: Notice(unknown_names) if looks else None for mode in found}
     for case in cases:
         volumes = [read_volume(path) for path in dataset.image_paths(case)]
         reference = _reference(dataset, case, volumes[0])
+        given = np.asarray(reference.array)
+        unknown = unknown_voxels(given, dataset.tree, unknown_names)
+        truth = given if hidden is None else np.where(unknown, dataset.tree.unlabelled, given).astype(given.dtype)
+        # Of voxels without a label nobody can say that they are not of a hidden class.
+        labelled = np.ones_like(unknown) if hidden is None else given != dataset.tree.unlabelled
         for mode, scores in found.items():
             # In a paper's table every voxel gets a leaf.
             limits: dict[str, float] | None = {} if mode == "leaf" else None
             predicted = predictor.predict(volumes, decode=mode, thresholds=limits, exhaustive=True)
-            labels, truth = predicted.labels, np.asarray(reference.array)
-            notice = notices[mode]
+            labels, notice = predicted.labels, notices[mode]
             if notice is not None:
-                unknown = truth == dataset.tree.unlabelled
                 accepted = labels != dataset.tree.unlabelled
-                notice.add(case.id, accepted, unknown, np.ones_like(unknown), predicted.confidence)
+                notice.add(case.id, accepted, unknown, labelled, predicted.confidence)
             scores[case.id] = score_case(labels, truth, dataset.tree, reference.spacing, surfaces=mode == "leaf")
     for mode, place in (("leaf", out), ("hierarchical", out / CONSISTENT)):
         Evaluation(dataset.tree, found[mode], DEFAULT_TOLERANCE, notices[mode]).save(place)

@@ -10,6 +10,7 @@ from typing import Any
 
 from hierseg.evaluation.statistics import Summary
 from hierseg.study.config import Study
+from hierseg.study.held_out import NUMBERS, over_classes
 from hierseg.study.results import RowResult
 
 RESULTS = "Results"
@@ -48,7 +49,9 @@ class Table:
 
 def tables_of(study: Study, results: Sequence[RowResult]) -> list[Table]:
     """All tables of a study; those without rows are left out."""
-    found = (_main(study, results), _components(results), _tests(study, results), _failed(results))
+    found = (
+        _main(study, results), _components(results), _tests(study, results), _held_out(results), _failed(results),
+    )  # fmt: skip
     return [table for table in found if table.rows]
 
 
@@ -168,6 +171,30 @@ def _tests(study: Study, results: Sequence[RowResult]) -> Table:
         "test, two-sided, each with Holm's correction over the rows that are compared with the same default in the same number."
     )
     return Table("Tests", head, tuple(rows), (about,))
+
+
+def _held_out(results: Sequence[RowResult]) -> Table:
+    head = ["method", "fine", "classes", *(COLUMNS[number][0] for number in NUMBERS), "hardest class"]
+    rows = []
+    for one in results:
+        if not one.held_out:
+            continue
+        cells = []
+        for number in NUMBERS:
+            found, (_, scale, digits) = over_classes(one.held_out, number), COLUMNS[number]
+            spread = "" if found is None or found[1] is None else f" ± {scale * found[1]:.{digits}f}"
+            cells.append("–" if found is None else f"{scale * found[0]:.{digits}f}{spread}")
+        seen = [each for each in one.held_out if each.auroc is not None]
+        hardest = min(seen, key=lambda each: each.auroc or 0.0, default=None)
+        worst = "–" if hardest is None else f"{hardest.name} ({100 * (hardest.auroc or 0.0):.1f})"
+        missing = f" of {len(one.held_out) + len(one.missing)}" if one.missing else ""
+        rows.append((one.row.name, str(one.fine), f"{len(seen)}{missing}", *cells, worst))
+    about = (
+        "One training for each class, hidden from it: how well the largest leaf probability tells the class's voxels from the others', "
+        "one threshold for all cases, and what the model's own thresholds let pass. Mean ± standard deviation over the classes that the "
+        "cases show; in brackets the hardest one's AUROC %."
+    )
+    return Table("Held-out classes", tuple(head), tuple(rows), (about,))
 
 
 def _failed(results: Sequence[RowResult]) -> Table:

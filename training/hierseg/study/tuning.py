@@ -31,6 +31,7 @@ def tuning_study(study: Study) -> Study:
     rows = tuple(_row_with(row, candidate) for row in study.rows for candidate in candidates(study.tuning))
     return dataclasses.replace(
         study, title=f"{study.title}: tuning", seeds=(study.tuning.seed,), rows=rows, lower=None, upper=None, default=(), metrics=("dice",),
+        hold_out_each=None,
     )  # fmt: skip
 
 
